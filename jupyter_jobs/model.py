@@ -1,0 +1,481 @@
+"""The nouns of jupyter_jobs as frozen structs: what the store keeps and what REST, the CLI and the panel speak.
+
+Every struct here is a wire type: the OpenAPI document and the TypeScript types are generated from this file. Times are aware datetimes in UTC,
+durations are seconds, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+
+from jupyter_jobs.lifecycle import JobState, RunState
+
+Json = Annotated[object, msgspec.Meta(extra_json_schema={"description": "any JSON value"})]
+"""Any JSON value: null, bool, int, float (finite), str, list or dict of them."""
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of what we send; unknown fields are ignored when read, so that an older client understands a newer server."""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of what we are sent; an unknown field is an error that names it."""
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+
+
+class ErrorBody(Struct):
+    """Body of every 4xx and 5xx answer. `detail` may hold `field`, `file`, `line`, `key`, `step`, `paths`, …"""
+
+    code: str
+    message: str
+    mend: str = ""
+    detail: dict[str, Json] = {}
+
+
+class CellRef(Struct):
+    """A cell of the source notebook: its id as fixed in the snapshot and its number, counted from 1 over all cells."""
+
+    id: str
+    number: int
+
+
+class RunError(Struct):
+    """Why a run failed. `code` is ours (`docs/lifecycle.md` lists them); `ename`, `evalue`, `traceback` are the notebook's own."""
+
+    code: str
+    message: str
+    mend: str = ""
+    cell: CellRef | None = None
+    ename: str = ""
+    evalue: str = ""
+    traceback: str = ""
+    detail: dict[str, Json] = {}
+
+
+class Finding(Struct):
+    """Something to know before a run starts. An `error` stops the job from being made, a `warning` is shown."""
+
+    code: str
+    level: Literal["error", "warning", "note"]
+    message: str
+    mend: str = ""
+    field: str = ""
+    cell: int | None = None
+    path: str = ""
+
+
+# -- parameters and grid -----------------------------------------------------------------------------------------------
+
+
+class Parameter(Struct):
+    """A variable of the notebook's `parameters` cell. `default` is its JSON text, or the source text where it is no JSON value
+    (`is_json` false: the job may override it, the form cannot edit it as JSON)."""
+
+    name: str
+    type: str
+    default: str
+    is_json: bool = True
+    help: str = ""
+
+
+class CellCandidate(Struct):
+    """A cell that could be tagged `parameters`: its literal assignments."""
+
+    cell: CellRef
+    source: str
+    parameters: list[Parameter]
+
+
+class Combination(Struct):
+    """One point of the grid. `number` counts from 1 in grid order, first key slowest. `parameters` are plain (a notebook's);
+    `step_parameters` are per step of a pipeline, by UUID. `label` is what people read: `lr=0.1, seed=2`."""
+
+    number: int
+    parameters: dict[str, Json]
+    step_parameters: dict[str, dict[str, Json]] = {}
+    label: str = ""
+
+
+class GridFile(Struct):
+    """A parameters file found beside a notebook: its path and its text as it is."""
+
+    path: str
+    text: str
+
+
+class CombinationsRequest(Request):
+    """Ask for the combinations of a grid text as the form has it now."""
+
+    path: str
+    grid_text: str = ""
+
+
+class Combinations(Struct):
+    """`total` counts all; `combinations` holds the first 1000."""
+
+    names: list[str]
+    total: int
+    combinations: list[Combination]
+
+
+# -- project, snapshot, environment ------------------------------------------------------------------------------------
+
+
+class ProjectChoice(Struct):
+    """The directory to freeze and why. `mode` `files`: no directory could be chosen silently, so only the notebook and what it names
+    (`files`, relative to `directory`) are frozen. `alternatives` are directories that the person may choose instead."""
+
+    directory: str
+    mode: Literal["directory", "files"]
+    why: str
+    alternatives: list[str] = []
+    files: list[str] = []
+
+
+class LivePath(Struct):
+    """A directory or file that is read from the original place instead of being frozen. `path` is absolute or relative to the project.
+    When a run starts, `bytes`, `files` and `modified` record what was there."""
+
+    path: str
+    writable: bool = False
+    files: int | None = None
+    bytes: int | None = None
+    modified: datetime | None = None
+
+
+class FolderSize(Struct):
+    path: str
+    files: int
+    bytes: int
+
+
+class IgnoredPath(Struct):
+    """Something the rules leave out, and the rule: `.gitignore:3: data/`."""
+
+    path: str
+    rule: str
+    is_directory: bool = False
+
+
+class NamedInput(Struct):
+    """A path that the notebook names. `ignored`: exists, but the rules leave it out; `outside`: exists, not below the project."""
+
+    path: str
+    cell: int
+    state: Literal["ignored", "outside", "missing", "frozen", "live"]
+    rule: str = ""
+    bytes: int | None = None
+
+
+class PreviewRequest(Request):
+    """What would be frozen? Fields as in `CreateJob`."""
+
+    path: str
+    kernel: str = ""
+    project: str = ""
+    exclude: list[str] = []
+    include: list[str] = []
+    live: list[LivePath] = []
+
+
+class Preview(Struct):
+    """What a job made now would freeze. `copied_bytes` is what each run would copy (0 with an overlay)."""
+
+    project: ProjectChoice
+    files: int
+    bytes: int
+    folders: list[FolderSize]
+    largest: list[FolderSize]
+    ignored: list[IgnoredPath]
+    inputs: list[NamedInput]
+    live: list[LivePath]
+    environment: EnvironmentPreview
+    workspace: Literal["overlay", "copy"]
+    copied_bytes: int
+    findings: list[Finding]
+
+
+class Snapshot(Struct):
+    """A frozen project: digest of its manifest (sha256, hex), totals, and what could not be frozen as it is."""
+
+    digest: str
+    directory: str
+    files: int
+    bytes: int
+    created_at: datetime
+    notes: list[Finding] = []
+
+
+class Distribution(Struct):
+    """An installed distribution. `frozen` is false where its source lies outside what was frozen (an editable install too large to freeze)."""
+
+    name: str
+    version: str
+    editable: str = ""
+    frozen: bool = True
+
+
+class EnvironmentPreview(Struct):
+    """`mode`: how it would be frozen here: `reflink`, `hardlink`, `copy`, or only `recorded` and checked before each run."""
+
+    prefix: str
+    python: str
+    mode: Literal["reflink", "hardlink", "copy", "recorded", "none"]
+    distributions: int
+    findings: list[Finding] = []
+
+
+class Environment(Struct):
+    """A frozen kernel environment: fingerprint (sha256, hex), original prefix, how it was frozen, what is in it."""
+
+    digest: str
+    prefix: str
+    python: str
+    mode: Literal["reflink", "hardlink", "copy", "recorded", "none"]
+    distributions: list[Distribution]
+    created_at: datetime
+    notes: list[Finding] = []
+
+
+class KernelInfo(Struct):
+    """A kernelspec as resolved where the job was submitted: absolute argv (`{connection_file}` left in), its own variables, its language."""
+
+    name: str
+    display_name: str
+    language: str
+    argv: list[str] = []
+    env: dict[str, str] = {}
+    interrupt_mode: Literal["signal", "message"] = "signal"
+    resource_dir: str = ""
+
+
+class Inspection(Struct):
+    """What is known about a notebook before a job is made of it. `path` is as asked, `name` a proposal for the job's name."""
+
+    path: str
+    name: str
+    kernel: KernelInfo
+    kernels: list[KernelInfo]
+    parameters: list[Parameter]
+    has_parameters_cell: bool
+    candidates: list[CellCandidate]
+    grid: GridFile | None
+    project: ProjectChoice
+    findings: list[Finding]
+
+
+# -- jobs and runs -----------------------------------------------------------------------------------------------------
+
+
+class CreateJob(Request):
+    """Freeze a notebook's project and environment and queue one run per combination.
+
+    The grid comes from, in this order: `grid_text` (the text of a parameters file, as the form has it), `grid_path`, the file
+    `<name>.parameters.json` beside the notebook unless `no_grid`. `parameters` (`{name: [values]}`) replace or add single keys.
+    `only` are combination numbers; empty means all. `time_limit` bounds a run, `cell_timeout` each cell, in seconds.
+    """
+
+    path: str
+    name: str = ""
+    description: str = ""
+    kernel: str = ""
+    project: str = ""
+    exclude: list[str] = []
+    include: list[str] = []
+    live: list[LivePath] = []
+    grid_text: str = ""
+    grid_path: str = ""
+    no_grid: bool = False
+    parameters: dict[str, list[Json]] = {}
+    only: list[int] = []
+    record: list[str] = []
+    output_dir: str = ""
+    time_limit: float | None = None
+    cell_timeout: float | None = None
+    accept_drift: bool = False
+
+
+class Job(Struct):
+    """A job. `status` is what to show: derived from the runs (`lifecycle.job_status`). `strip` has one letter per run in order
+    (`lifecycle.STATE_LETTERS`; empty above 1000 runs). `notebook` is relative to `project`; `source` is the contents path or file as submitted;
+    `variables` are names only."""
+
+    id: str
+    name: str
+    description: str
+    state: JobState
+    status: RunState | None
+    notebook: str
+    source: str
+    project: str
+    snapshot: str
+    environment: str
+    kernel: KernelInfo
+    parameter_names: list[str]
+    record: list[str]
+    record_names: list[str]
+    variables: list[str]
+    live: list[LivePath]
+    counts: dict[str, int]
+    total: int
+    strip: str
+    created_at: datetime
+    created_by: str
+    ended_at: datetime | None
+    seq: int
+    notes: list[Finding]
+
+
+class Progress(Struct):
+    """How far a run is: cells done of total code cells, and the cell that is running."""
+
+    done: int
+    total: int
+    cell: CellRef | None = None
+
+
+class Run(Struct):
+    """One combination of a job. `id` is `<job id>-<number>`. `state` is what the store holds, `status` what to show
+    (`canceling` once a cancel was asked)."""
+
+    id: str
+    job: str
+    number: int
+    combination: int
+    parameters: dict[str, Json]
+    label: str
+    state: RunState
+    status: str
+    attempt: int
+    progress: Progress
+    records: dict[str, Json]
+    error: RunError | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    duration: float | None
+    peak_memory: int | None
+    workspace: str
+    live: list[LivePath]
+    rerun_of: str
+    seq: int
+
+
+class Page(Struct):
+    """How a list goes on: pass `next` as `after`; empty at the end. `total` counts all that match."""
+
+    next: str
+    total: int
+
+
+class JobList(Struct):
+    jobs: list[Job]
+    page: Page
+
+
+class RunList(Struct):
+    runs: list[Run]
+    page: Page
+
+
+class RunFile(Struct):
+    """A file that a run made or changed. `path` is relative to the project; one below an absolute place outside is not kept."""
+
+    path: str
+    bytes: int
+    kind: Literal["created", "changed", "deleted"]
+    media_type: str = ""
+
+
+class RunFiles(Struct):
+    files: list[RunFile]
+
+
+class CopyFiles(Request):
+    """Copy files of a run into the project, or into the folder `to`. Existing files are refused unless `overwrite`."""
+
+    paths: list[str]
+    to: str = ""
+    overwrite: bool = False
+
+
+class CopiedFiles(Struct):
+    copied: list[str]
+
+
+class LogLine(Struct):
+    """One line of a run's log, or a piece of one: `end` is the newline, a carriage return, or empty when the line goes on.
+    `cell` is the cell's number; 0 where the line comes from outside any cell."""
+
+    at: float
+    stream: Literal["stdout", "stderr", "system"]
+    text: str
+    end: str = "\n"
+    cell: int = 0
+
+
+class Event(Struct):
+    """A change, in the order it happened. `kind`: `job.created`, `run.state`, `run.progress`, …; `state` set for `*.state`."""
+
+    seq: int
+    at: datetime
+    kind: str
+    job: str
+    run: str = ""
+    state: str = ""
+    data: dict[str, Json] = {}
+
+
+class EventList(Struct):
+    """`last` is the seq to ask after next time."""
+
+    events: list[Event]
+    last: int
+
+
+class DispatcherStatus(Struct):
+    """The dispatcher of this store. `running` false: the other fields are empty and the next job starts one."""
+
+    running: bool
+    pid: int = 0
+    host: str = ""
+    since: datetime | None = None
+    version: str = ""
+    active: int = 0
+    queued: int = 0
+    parallel: int = 0
+    note: str = ""
+
+
+class Health(Struct):
+    version: str
+    schema: int
+    store: str
+    data_dir: str
+    workspace: Literal["overlay", "copy"]
+    workspace_note: str
+    dispatcher: DispatcherStatus
+    findings: list[Finding]
+
+
+class ManifestEntry(Struct):
+    """One path of a snapshot: `file`, `link` (`target`), or `directory` (only empty ones)."""
+
+    path: str
+    kind: Literal["file", "link", "directory"]
+    mode: int
+    mtime_ns: int = 0
+    size: int = 0
+    digest: str = ""
+    target: str = ""
+
+
+class SnapshotView(Struct):
+    snapshot: Snapshot
+    environment: Environment | None
+    entries: list[ManifestEntry]

@@ -1,0 +1,1 @@
+"""What people look at afterwards: HTML, files, comparisons."""

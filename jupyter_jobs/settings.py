@@ -1,0 +1,46 @@
+"""What can be configured, once: read by the server extension, the dispatcher and the CLI from `jupyter_jobs_config.py|json`
+(section `Jobs`) in Jupyter's configuration path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from traitlets import Bool, Enum, Int, Unicode, default
+from traitlets.config import Config, Configurable
+
+GIB = 1 << 30
+
+
+class Jobs(Configurable):
+    """Settings of jupyter_jobs (`c.Jobs.…`)."""
+
+    data_dir = Unicode(help="Where the store, snapshots and runs are kept. Default: `jobs` in Jupyter's data directory.").tag(config=True)
+    db_url = Unicode("", help="SQLAlchemy URL of the store. Default: `jobs.sqlite` in `data_dir`.").tag(config=True)
+    max_parallel_runs = Int(0, min=0, help="Runs at a time. 0: the usable cores (affinity and cgroup quota).").tag(config=True)
+    threads_per_run = Int(0, min=0, help="BLAS/OpenMP threads of a run. 0: usable cores divided by parallel runs.").tag(config=True)
+    snapshot_max_bytes = Int(2 * GIB, min=0, help="Largest project that is frozen, in bytes.").tag(config=True)
+    snapshot_max_files = Int(100_000, min=0, help="Largest number of files of a project that is frozen.").tag(config=True)
+    environment_copy_max_bytes = Int(
+        1 * GIB, min=0, help="Largest environment that is frozen by a full copy where it can be neither reflinked nor hard-linked."
+    ).tag(config=True)
+    workspace = Enum(
+        ["auto", "overlay", "copy"], "auto", help="How a run gets its own project: an overlay in a mount namespace, or a copy."
+    ).tag(config=True)
+    keep_dispatcher_seconds = Int(60, min=0, help="How long an idle dispatcher waits for more before it ends.").tag(config=True)
+    freeze_environment = Bool(True, help="Freeze the kernel's environment. If not, it is recorded and checked.").tag(config=True)
+
+    @default("data_dir")
+    def _default_data_dir(self) -> str:
+        from jupyter_core.paths import jupyter_data_dir
+
+        return str(Path(jupyter_data_dir()) / "jobs")
+
+
+def load_settings() -> Jobs:
+    """Settings from Jupyter's configuration path, for processes that are no Jupyter server."""
+    from jupyter_core.paths import jupyter_config_path
+    from traitlets.config import Application
+
+    app = Application()
+    app.load_config_file("jupyter_jobs_config", path=jupyter_config_path())
+    return Jobs(config=Config(app.config))

@@ -1,0 +1,1 @@
+"""Freezing: the project, the environment, and the workspace that a run sees."""

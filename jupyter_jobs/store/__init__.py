@@ -1,0 +1,1 @@
+"""The database: tables, migrations, and plain functions on a connection, one file a table."""
