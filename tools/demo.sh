@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# The main job on the example, in a store of its own, so that nothing of yours is touched.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export JUPYTER_DATA_DIR="${JOBS_DEMO_DIR:-$PWD/.cache/demo}"
+bin="$PWD/.venv/bin"
+export PATH="$bin:$PATH"
+jupyter jobs run examples/churn/report.ipynb --record auc,loss --wait
+echo
+echo "Look at it in JupyterLab: make lab      The same list again: JUPYTER_DATA_DIR=$JUPYTER_DATA_DIR .venv/bin/jupyter jobs list"
