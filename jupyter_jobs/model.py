@@ -109,10 +109,13 @@ class GridFile(Struct):
 
 
 class CombinationsRequest(Request):
-    """Ask for the combinations of a grid text as the form has it now."""
+    """Ask for the combinations that `CreateJob` with the same fields would make."""
 
     path: str
     grid_text: str = ""
+    grid_path: str = ""
+    no_grid: bool = False
+    parameters: dict[str, list[Json]] = {}
 
 
 class Combinations(Struct):
