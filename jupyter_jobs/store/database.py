@@ -1,0 +1,224 @@
+"""The engine: files, connections, transactions and the schema's version. The only file that knows which database it is."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from jupyter_jobs.errors import BadInput, Unavailable
+
+SCHEMA_VERSION = 1
+"""The newest migration. Revisions are named by their number with four digits."""
+
+BUSY_SECONDS = 30.0
+_WRITE_LOCK = 0x6A6F6273  # "jobs"
+_WRITES = "jupyter_jobs_write"
+
+NETWORK_FILE_SYSTEMS = frozenset(
+    [
+        "9p",
+        "acfs",
+        "afs",
+        "afpfs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "coda",
+        "davfs",
+        "fhgfs",
+        "gfs",
+        "gfs2",
+        "glusterfs",
+        "gpfs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs3",
+        "nfs4",
+        "ocfs2",
+        "orangefs",
+        "panfs",
+        "pvfs2",
+        "smb2",
+        "smb3",
+        "smbfs",
+        "vboxsf",
+        "virtiofs",
+        "vmhgfs",
+        "webdav",
+    ]
+)
+
+
+def open_store(data_dir: str | Path, db_url: str = "") -> Engine:
+    """Open the store below `data_dir` (or at `db_url`), making and migrating it as needed, and return its engine.
+
+    Raises `Unavailable` (`schema_newer`, `store_unreachable`) or `BadInput` (`db_url`).
+    """
+    directory = Path(data_dir)
+    _private_directory(directory)
+    try:
+        url = make_url(db_url) if db_url else URL.create("sqlite", database=str(directory / "jobs.sqlite"))
+    except ValueError as error:
+        raise BadInput("`Jobs.db_url` is not a SQLAlchemy URL.", code="db_url", mend="Write it like postgresql+psycopg://user@host/name.") from error
+    engine = _sqlite_engine(url) if url.get_backend_name() == "sqlite" else create_engine(url, pool_pre_ping=True)
+    try:
+        bring_up_to_date(engine)
+    except OperationalError as error:
+        engine.dispose()
+        where = url.render_as_string(hide_password=True)
+        raise Unavailable(
+            f"The store {where} cannot be opened: {error.orig}.",
+            code="store_unreachable",
+            mend="Check that the folder is writable and the disk not full, or the database server running.",
+        ) from error
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+@contextmanager
+def write(engine: Engine) -> Iterator[Connection]:
+    """A transaction that holds the right to write from its beginning, so that what it reads stays true until it commits."""
+    with engine.connect().execution_options(**{_WRITES: True}) as conn, conn.begin():
+        if engine.dialect.name == "postgresql":
+            # one writer at a time: event numbers then become visible in their order
+            conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITE_LOCK})
+        yield conn
+
+
+@contextmanager
+def read(engine: Engine) -> Iterator[Connection]:
+    """A transaction that sees one state of the store; it is rolled back."""
+    options = {} if engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+    with engine.connect().execution_options(**options) as conn, conn.begin() as transaction:
+        yield conn
+        transaction.rollback()
+
+
+def schema_version(conn: Connection) -> int:
+    """The schema's number in this database; 0 for an empty one."""
+    if not inspect(conn).has_table("alembic_version"):
+        return 0
+    found = conn.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return int(found) if found else 0
+
+
+def bring_up_to_date(engine: Engine) -> None:
+    """Run the migrations that are missing, in one transaction; before that, copy a SQLite store beside itself.
+
+    Raises `Unavailable` (`schema_newer`) when the store is of a newer jupyter_jobs.
+    """
+    with read(engine) as conn:
+        found = schema_version(conn)
+    if found == SCHEMA_VERSION:
+        return
+    if found < SCHEMA_VERSION:
+        with write(engine) as conn:
+            # another process may have been first
+            found = schema_version(conn)
+            if found < SCHEMA_VERSION:
+                if found:
+                    _back_up(engine, found)
+                from jupyter_jobs.store.migrations import upgrade
+
+                upgrade(conn)
+                return
+    if found > SCHEMA_VERSION:
+        raise Unavailable(
+            f"The store {engine.url.render_as_string(hide_password=True)} has schema {found}; this jupyter_jobs knows schemas up to {SCHEMA_VERSION}.",
+            code="schema_newer",
+            mend="Update jupyter_jobs in this environment, or set `Jobs.data_dir` to another folder.",
+            found=found,
+            known=SCHEMA_VERSION,
+        )
+
+
+def journal_mode_for(path: Path, mounts: Iterable[tuple[str, str]] | None = None) -> str:
+    """`wal`, or `delete` (a rollback journal) where `path` lies on a network file system, whose hosts share no memory.
+
+    `mounts`: (mount point, file system type), as the system lists them; default: this host's.
+    """
+    return "delete" if is_network_file_system(file_system_of(path, mounts)) else "wal"
+
+
+def file_system_of(path: Path, mounts: Iterable[tuple[str, str]] | None = None) -> str:
+    """The type of the file system where `path` lies or would lie; empty when it is not known."""
+    if mounts is None:
+        import psutil
+
+        mounts = [(part.mountpoint, part.fstype) for part in psutil.disk_partitions(all=True)]
+    place = path.resolve()
+    found, depth = "", -1
+    for point, kind in mounts:
+        mount = Path(point)
+        # later entries cover earlier ones at the same place; autofs only stands where something else is mounted
+        if kind != "autofs" and place.is_relative_to(mount) and len(mount.parts) >= depth:
+            found, depth = kind, len(mount.parts)
+    return found
+
+
+def is_network_file_system(kind: str) -> bool:
+    """Whether a file system type is one that several hosts share; any FUSE one counts, except a local disk's (`fuseblk`)."""
+    return kind in NETWORK_FILE_SYSTEMS or kind == "fuse" or kind.startswith("fuse.")
+
+
+def _private_directory(directory: Path) -> None:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = directory.stat()
+    if status.st_mode & 0o077 and status.st_uid == os.getuid():
+        directory.chmod(0o700)
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    if not url.database or url.database == ":memory:":
+        raise BadInput(
+            "`Jobs.db_url` names no file; the store is shared by several processes.", code="db_url", mend="Write sqlite:////folder/jobs.sqlite."
+        )
+    path = Path(url.database)
+    try:
+        # made here, so that it and the files that SQLite puts beside it are never readable by others
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise Unavailable(
+            f"The store {path} cannot be opened: {error.strerror}.",
+            code="store_unreachable",
+            mend="Set `Jobs.data_dir` to a folder that you can write.",
+        ) from error
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    journal = journal_mode_for(path)
+
+    def prepare(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # BEGIN is said below, not by the driver
+        for pragma in (f"journal_mode = {journal}", "synchronous = FULL", "foreign_keys = ON"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    def begin(conn: Connection) -> None:
+        writes = conn.get_execution_options().get(_WRITES, False)
+        conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "begin", begin)
+    return engine
+
+
+def _back_up(engine: Engine, version: int) -> None:
+    if engine.dialect.name != "sqlite" or not engine.url.database:
+        return
+    original = Path(engine.url.database)
+    copy = original.with_name(f"{original.name}.schema-{version}")
+    partial = copy.with_name(copy.name + ".partial")
+    partial.unlink(missing_ok=True)
+    os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    with closing(sqlite3.connect(original)) as source, closing(sqlite3.connect(partial)) as target:
+        source.backup(target)
+    partial.replace(copy)

@@ -1,0 +1,84 @@
+"""The table of events: every change, numbered in the order in which it happened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from jupyter_jobs.model import Event, EventList
+from jupyter_jobs.store.tables import events, jobs, runs
+
+PROGRESS = "run.progress"
+
+
+def now() -> datetime:
+    """The time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+def append(
+    conn: Connection,
+    kind: str,
+    job: str,
+    *,
+    run: str = "",
+    state: str = "",
+    data: Mapping[str, object] | None = None,
+    at: datetime | None = None,
+) -> int:
+    """Append an event, note its number at its job and run, and return the number."""
+    row = {"at": at or now(), "kind": kind, "job": job, "run": run, "state": state, "data": dict(data or {})}
+    result = conn.execute(insert(events).values(**row))
+    key = result.inserted_primary_key
+    assert key is not None
+    seq = int(key[0])
+    conn.execute(update(jobs).where(jobs.c.id == job).values(seq=seq))
+    if run:
+        conn.execute(update(runs).where(runs.c.id == run).values(seq=seq))
+    return seq
+
+
+def append_for_runs(conn: Connection, kind: str, job: str, run_ids: Sequence[str], *, state: str = "", at: datetime | None = None) -> None:
+    """Append one event for each of a job's runs, in few statements."""
+    if not run_ids:
+        return
+    at = at or now()
+    before = last_seq(conn)
+    conn.execute(insert(events), [{"at": at, "kind": kind, "job": job, "run": run, "state": state, "data": {}} for run in run_ids])
+    mine = (
+        select(events.c.run, func.max(events.c.seq).label("seq")).where(events.c.job == job, events.c.seq > before).group_by(events.c.run).subquery()
+    )
+    conn.execute(
+        update(runs)
+        .where(runs.c.job == job, runs.c.id.in_(select(mine.c.run)))
+        .values(seq=select(mine.c.seq).where(mine.c.run == runs.c.id).scalar_subquery())
+    )
+    conn.execute(update(jobs).where(jobs.c.id == job).values(seq=select(func.max(mine.c.seq)).scalar_subquery()))
+
+
+def drop_progress(conn: Connection, run: str) -> None:
+    """Forget a run's progress event: only its last one says anything."""
+    conn.execute(delete(events).where(events.c.run == run, events.c.kind == PROGRESS))
+
+
+def drop_job(conn: Connection, job: str) -> None:
+    """Forget all events of a job."""
+    conn.execute(delete(events).where(events.c.job == job))
+
+
+def after(conn: Connection, seq: int, limit: int = 500, *, job: str | None = None, run: str | None = None) -> EventList:
+    """At most `limit` events with a number above `seq`, oldest first, of all jobs, one job or one run."""
+    query = select(events).where(events.c.seq > seq).order_by(events.c.seq).limit(limit)
+    if job is not None:
+        query = query.where(events.c.job == job)
+    if run is not None:
+        query = query.where(events.c.run == run)
+    found = [Event(**row) for row in conn.execute(query).mappings()]
+    return EventList(events=found, last=found[-1].seq if found else seq)
+
+
+def last_seq(conn: Connection) -> int:
+    """The highest number of an event that is kept; 0 in an empty store."""
+    return conn.execute(select(func.max(events.c.seq))).scalar() or 0

@@ -1,0 +1,258 @@
+"""The table of jobs."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    Select,
+    Subquery,
+    case,
+    func,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy import (
+    delete as delete_from,
+)
+from sqlalchemy import (
+    insert as insert_into,
+)
+from sqlalchemy.exc import IntegrityError
+
+from jupyter_jobs.errors import BadInput, Unavailable
+from jupyter_jobs.lifecycle import FINAL, STATE_LETTERS, JobState, RunState, job_status
+from jupyter_jobs.model import CreateJob, Finding, IgnoredPath, Job, JobList, KernelInfo, LivePath, Page, ProjectChoice
+from jupyter_jobs.store import events
+from jupyter_jobs.store.pages import beyond, bounded, token_of, values_of
+from jupyter_jobs.store.tables import jobs, runs
+
+STRIP_LIMIT = 1000
+SORTS = ("created", "-created", "name", "-name")
+
+
+class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job's runs need and no list shows. `request` is what was asked for, so that the job can be made again."""
+
+    kernel: KernelInfo
+    project: ProjectChoice
+    request: CreateJob
+    ignored: list[IgnoredPath] = []
+    output_dir: str = ""
+    time_limit: float | None = None
+    cell_timeout: float | None = None
+    accept_drift: bool = False
+
+
+class NewJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job to insert. `file` is the notebook's absolute path; `environment` empty when none was frozen."""
+
+    name: str
+    notebook: str
+    source: str
+    file: str
+    project: str
+    snapshot: str
+    kernel: KernelInfo
+    spec: JobSpec
+    created_by: str
+    description: str = ""
+    state: JobState = JobState.ACTIVE
+    environment: str = ""
+    parameter_names: list[str] = []
+    record: list[str] = []
+    variables: list[str] = []
+    live: list[LivePath] = []
+    notes: list[Finding] = []
+
+
+def insert(conn: Connection, new: NewJob, *, at: datetime | None = None, total: int = 0) -> str:
+    """Insert a job with its event `job.created` and return the id that was drawn for it."""
+    at = at or events.now()
+    row = {name: getattr(new, name) for name in new.__struct_fields__ if name not in ("spec", "kernel", "environment")}
+    row |= {
+        "environment": new.environment or None,
+        "kernel": msgspec.structs.replace(new.kernel, env=dict.fromkeys(new.kernel.env, "")),
+        "spec": msgspec.json.encode(new.spec).decode(),
+        "record_names": new.record,
+        "created_at": at,
+        "seq": 0,
+    }
+    for _ in range(20):
+        drawn = secrets.token_hex(4)
+        text = "\n".join((drawn, new.name, new.notebook, new.description)).casefold()
+        try:
+            with conn.begin_nested():
+                conn.execute(insert_into(jobs).values(row | {"id": drawn, "search": text}))
+        except IntegrityError:
+            if conn.execute(select(jobs.c.id).where(jobs.c.id == drawn)).first() is None:
+                raise
+            continue
+        events.append(conn, "job.created", drawn, state=new.state, data={"total": total}, at=at)
+        return drawn
+    raise Unavailable("No free job id was found.", code="ids_exhausted", mend="Delete jobs that are no longer needed.")
+
+
+def get(conn: Connection, job: str) -> Job | None:
+    """The job, or None."""
+    row = conn.execute(select(jobs).where(jobs.c.id == job)).mappings().first()
+    return _structs(conn, [row])[0] if row else None
+
+
+def get_spec(conn: Connection, job: str) -> JobSpec | None:
+    """What the job's runs need, or None when there is no such job."""
+    text = conn.execute(select(jobs.c.spec).where(jobs.c.id == job)).scalar()
+    return msgspec.json.decode(text, type=JobSpec) if text is not None else None
+
+
+def find(conn: Connection, prefix: str, limit: int = 10) -> list[str]:
+    """Ids of jobs that begin with `prefix` (as a person shortens them), newest first."""
+    query = select(jobs.c.id).where(jobs.c.id.startswith(prefix.lower(), autoescape=True)).order_by(jobs.c.created_at.desc(), jobs.c.id).limit(limit)
+    return list(conn.execute(query).scalars())
+
+
+def list_page(
+    conn: Connection,
+    *,
+    after: str = "",
+    limit: int = 50,
+    status: Iterable[str] = (),
+    search: str = "",
+    notebook: str = "",
+    sort: str = "-created",
+) -> JobList:
+    """A page of jobs with their counts. `status`: any of these shown states; `search`: words that name, notebook, description or id hold;
+    `notebook`: path as submitted or absolute. Raises `BadInput` (`bad_sort`, `bad_page`, `bad_state`)."""
+    query: Select[Any] = select(jobs)
+    wanted = set(status)
+    if unknown := wanted - set(RunState):
+        raise BadInput(f"There is no state `{min(unknown)}`.", code="bad_state", mend=f"States: {', '.join(RunState)}.", field="status")
+    if wanted:
+        derived = _derived_status()
+        query = query.join(derived, derived.c.job == jobs.c.id).where(derived.c.status.in_(sorted(wanted)))
+    for word in search.casefold().split():
+        query = query.where(jobs.c.search.contains(word, autoescape=True))
+    if notebook:
+        query = query.where(or_(jobs.c.source == notebook, jobs.c.file == notebook))
+    if sort not in SORTS:
+        raise BadInput(f"Jobs cannot be sorted by `{sort}`.", code="bad_sort", mend=f"Sorts: {', '.join(SORTS)}.", field="sort")
+    descending, key = sort.startswith("-"), sort.lstrip("-")
+    total = conn.execute(select(func.count()).select_from(query.order_by(None).subquery())).scalar() or 0
+    columns = [jobs.c.created_at if key == "created" else jobs.c.name, jobs.c.id]
+    if after:
+        first, last_id = values_of(after, tuple[datetime, str] if key == "created" else tuple[str, str])  # type: ignore[arg-type]
+        query = query.where(beyond(columns, [first, last_id], descending=descending))
+    limit = bounded(limit)
+    query = query.order_by(*(column.desc() if descending else column for column in columns)).limit(limit + 1)
+    rows = list(conn.execute(query).mappings())
+    following = ""
+    if len(rows) > limit:
+        rows = rows[:limit]
+        last = rows[-1]
+        following = token_of([last["created_at"].isoformat() if key == "created" else last["name"], last["id"]])
+    return JobList(jobs=_structs(conn, rows), page=Page(next=following, total=total))
+
+
+def set_state(conn: Connection, job: str, new: JobState, sources: Iterable[JobState], *, at: datetime | None = None) -> bool:
+    """Move a job from one of `sources` to `new`, with its event; whether it was in one of them."""
+    changed = conn.execute(update(jobs).where(jobs.c.id == job, jobs.c.state.in_(list(sources))).values(state=new)).rowcount
+    if changed:
+        events.append(conn, "job.state", job, state=new, at=at)
+    return bool(changed)
+
+
+def add_record_names(conn: Connection, job: str, names: Iterable[str]) -> None:
+    """Note that runs of the job recorded values of these names."""
+    known: list[str] = conn.execute(select(jobs.c.record_names).where(jobs.c.id == job)).scalar() or []
+    more = [name for name in names if name not in known]
+    if more:
+        conn.execute(update(jobs).where(jobs.c.id == job).values(record_names=known + more))
+
+
+def delete(conn: Connection, job: str) -> bool:
+    """Delete a job, its runs, attempts, artifacts and events; what stays is one event `job.deleted`."""
+    if not conn.execute(delete_from(jobs).where(jobs.c.id == job)).rowcount:
+        return False
+    events.drop_job(conn, job)
+    events.append(conn, "job.deleted", job)
+    return True
+
+
+def counts_of(conn: Connection, job_ids: Iterable[str]) -> Mapping[str, dict[str, int]]:
+    """`{job: {state: number of its runs}}` of several jobs at once."""
+    query = select(runs.c.job, runs.c.state, func.count()).where(runs.c.job.in_(list(job_ids))).group_by(runs.c.job, runs.c.state)
+    found: dict[str, dict[str, int]] = {}
+    for job, state, number in conn.execute(query):
+        found.setdefault(job, {})[state] = number
+    return found
+
+
+def _derived_status() -> Subquery:
+    """`lifecycle.job_status` as SQL; a test holds the two together."""
+
+    def some(*states: RunState) -> Any:
+        return func.sum(case((runs.c.state.in_(states), 1), else_=0)) > 0
+
+    started = some(*sorted(FINAL))
+    status = case(
+        (some(RunState.RUNNING), RunState.RUNNING),
+        (some(RunState.INIT), case((started, RunState.RUNNING), else_=RunState.INIT)),
+        (some(RunState.QUEUED), case((started, RunState.RUNNING), else_=RunState.QUEUED)),
+        (some(RunState.CREATED), RunState.CREATED),
+        (some(RunState.FAILED), RunState.FAILED),
+        (some(RunState.CANCELED), RunState.CANCELED),
+        else_=RunState.COMPLETE,
+    )
+    return select(runs.c.job, status.label("status")).group_by(runs.c.job).subquery()
+
+
+def _structs(conn: Connection, rows: list[RowMapping]) -> list[Job]:
+    """Rows as structs: what the runs say comes from two queries, however many jobs there are."""
+    ids = [row["id"] for row in rows]
+    counts = counts_of(conn, ids)
+    ended: dict[str, datetime | None] = {
+        job: at for job, at in conn.execute(select(runs.c.job, func.max(runs.c.ended_at)).where(runs.c.job.in_(ids)).group_by(runs.c.job))
+    }
+    short = [job for job in ids if sum(counts.get(job, {}).values()) <= STRIP_LIMIT]
+    strips: dict[str, list[str]] = {}
+    for job, state in conn.execute(select(runs.c.job, runs.c.state).where(runs.c.job.in_(short)).order_by(runs.c.job, runs.c.number)):
+        strips.setdefault(job, []).append(STATE_LETTERS[RunState(state)])
+    return [_struct(row, counts.get(row["id"], {}), ended.get(row["id"]), "".join(strips.get(row["id"], []))) for row in rows]
+
+
+def _struct(row: RowMapping, counts: dict[str, int], last_end: datetime | None, strip: str) -> Job:
+    total = sum(counts.values())
+    done = total > 0 and sum(counts.get(state, 0) for state in FINAL) == total
+    return Job(
+        id=row["id"],
+        name=row["name"],
+        description=row["description"],
+        state=JobState(row["state"]),
+        status=job_status(counts),
+        notebook=row["notebook"],
+        source=row["source"],
+        project=row["project"],
+        snapshot=row["snapshot"],
+        environment=row["environment"] or "",
+        kernel=row["kernel"],
+        parameter_names=row["parameter_names"],
+        record=row["record"],
+        record_names=row["record_names"],
+        variables=row["variables"],
+        live=row["live"],
+        counts=counts,
+        total=total,
+        strip=strip,
+        created_at=row["created_at"],
+        created_by=row["created_by"],
+        ended_at=last_end if done else None,
+        seq=row["seq"],
+        notes=row["notes"],
+    )
