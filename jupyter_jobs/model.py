@@ -422,6 +422,13 @@ class LogLine(Struct):
     cell: int = 0
 
 
+class RunLine(LogLine):
+    """A line of a log as a stream sends it: `line` is its text, `run` whose it is."""
+
+    text: str = msgspec.field(name="line")
+    run: str
+
+
 class Event(Struct):
     """A change, in the order it happened. `kind`: `job.created`, `run.state`, `run.progress`, …; `state` set for `*.state`."""
 
