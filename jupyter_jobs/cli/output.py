@@ -1,0 +1,158 @@
+"""How the terminal shows things: one word, one sign and one colour per state; tables; times."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jupyter_jobs.lifecycle import STATE_LETTERS
+from jupyter_jobs.model import Finding, Job, LivePath, Run, RunList
+
+SIGNS: dict[str, tuple[str, str]] = {
+    "created": ("·", "dim"),
+    "queued": ("○", "cyan"),
+    "init": ("◔", "blue"),
+    "running": ("●", "blue"),
+    "canceling": ("◌", "yellow"),
+    "complete": ("✓", "green"),
+    "failed": ("✗", "red"),
+    "canceled": ("⊘", "yellow"),
+}
+BY_LETTER = {letter: state for state, letter in STATE_LETTERS.items()}
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+
+def print_json(value: object) -> None:
+    """What REST would return, as JSON with an indent."""
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    sys.stdout.flush()
+
+
+def state_text(state: str | None) -> Text:
+    """`✓ complete`, in its colour."""
+    if state is None:
+        return Text("empty", "dim")
+    sign, colour = SIGNS[state]
+    return Text(f"{sign} {state}", colour)
+
+
+def strip_text(strip: str, limit: int = 60) -> Text:
+    """The runs in grid order, a sign each."""
+    text = Text()
+    for letter in strip[:limit]:
+        sign, colour = SIGNS[BY_LETTER[letter]]
+        text.append(sign, colour)
+    if len(strip) > limit:
+        text.append("…", "dim")
+    return text
+
+
+def counts_text(job: Job) -> str:
+    """`4 of 6 complete, 1 failed`."""
+    parts = [f"{job.counts.get('complete', 0)} of {job.total} complete"]
+    parts += [f"{job.counts[state]} {state}" for state in ("failed", "canceled", "running", "init", "queued") if job.counts.get(state)]
+    return ", ".join(parts)
+
+
+def seconds_text(seconds: float | None) -> str:
+    """`0.4 s`, `38 s`, `2:05`, `1:02:05`."""
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def ago_text(at: datetime) -> str:
+    """`3 min ago`; the date after a day."""
+    seconds = (datetime.now(UTC) - at).total_seconds()
+    if seconds < 60:
+        return "just now"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min ago"
+    if seconds < 86400:
+        return f"{seconds // 3600:.0f} h ago"
+    return at.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def bytes_text(count: int | None) -> str:
+    """`3.1 MB`, in powers of 1000."""
+    if count is None:
+        return ""
+    size = float(count)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def value_text(value: object) -> str:
+    """A recorded value or a parameter, short."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def print_findings(findings: Iterable[Finding]) -> None:
+    """What to know beforehand, on standard error."""
+    colours = {"error": "red", "warning": "yellow", "note": "dim"}
+    for finding in findings:
+        errors.print(Text(f"{finding.level}: {finding.message}", colours[finding.level]))
+        if finding.mend:
+            errors.print(Text(f"  → {finding.mend}", "dim"))
+
+
+def live_text(path: LivePath) -> str:
+    """A live path with what was there."""
+    facts = [f"{path.files} files" if path.files is not None else "", bytes_text(path.bytes)]
+    if path.modified:
+        facts.append(f"newest of {path.modified.astimezone():%Y-%m-%d %H:%M}")
+    known = ", ".join(fact for fact in facts if fact)
+    return f"{path.path}{' (writable)' if path.writable else ''}" + (f": {known}" if known else "")
+
+
+def runs_table(job: Job, runs: RunList) -> Table:
+    """Runs with their parameters and recorded values as columns."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("run", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    names = list(dict.fromkeys(name for run in runs.runs for name in run.parameters))
+    records = list(dict.fromkeys([*job.record, *(name for run in runs.runs for name in run.records)]))
+    for name in names:
+        table.add_column(name)
+    for name in records:
+        table.add_column(name, justify="right", style="bold")
+    table.add_column("time", justify="right")
+    table.add_column("")
+    for run in runs.runs:
+        table.add_row(
+            run.id,
+            state_text(run.status),
+            *(value_text(run.parameters[name]) if name in run.parameters else "–" for name in names),
+            *(value_text(run.records[name]) if name in run.records else "–" for name in records),
+            seconds_text(run.duration),
+            _remark(run),
+        )
+    return table
+
+
+def _remark(run: Run) -> Text:
+    if run.error:
+        return Text(run.error.message, "red")
+    if run.state == "running":
+        return Text(f"cell {run.progress.done} of {run.progress.total}", "dim")
+    return Text("")

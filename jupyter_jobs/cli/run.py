@@ -1,0 +1,131 @@
+"""`jupyter jobs run`."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from jupyter_jobs import grid
+from jupyter_jobs.cli import CANCELED, FAILED, OK
+from jupyter_jobs.cli.output import console, counts_text, errors, print_findings, print_json, runs_table
+from jupyter_jobs.client import Client, connect
+from jupyter_jobs.model import Combinations, CombinationsRequest, CreateJob, Job, LivePath
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make a job of a notebook; with --wait show its progress until the end."""
+    with connect(args.url) as client:
+        if not args.json:
+            found = combinations(client, args)
+            count = len(grid.parse_numbers(args.only)) if args.only else found.total
+            over = f" over {', '.join(found.names)}" if found.names else ""
+            console.print(f"{args.path}: {count} run{'s' * (count != 1)}{over}", markup=False)
+        with errors.status("freezing the project and the environment …"):
+            job = create(client, args)
+        if not args.json:
+            console.print(f"job [bold]{job.id}[/], frozen from {job.project}", soft_wrap=True)
+            print_findings(job.notes)
+        if not args.wait:
+            print_json(job) if args.json else console.print(f"jupyter jobs show {job.id}", style="dim")
+            return OK
+        job = wait(client, job, show=not args.json)
+        print_json(job) if args.json else console.print(runs_table(job, client.runs(job.id, limit=1000)))
+        return exit_code(job)
+
+
+def combinations(client: Client, args: argparse.Namespace) -> Combinations:
+    """The combinations that these arguments name."""
+    parameters = read_parameters(args.parameters, args.parameters_raw)
+    return client.combinations(CombinationsRequest(path=args.path, grid_path=args.grid, no_grid=args.no_grid, parameters=parameters))
+
+
+def create(client: Client, args: argparse.Namespace, path: str | None = None) -> Job:
+    """Freeze and queue what these arguments name; `path` stands in for the notebook's."""
+    live = [*(LivePath(path=name) for name in args.live), *(LivePath(path=name, writable=True) for name in args.live_writable)]
+    return client.create(
+        CreateJob(
+            path=path or args.path,
+            name=args.name,
+            description=args.description,
+            kernel=args.kernel,
+            project=args.project,
+            include=args.include,
+            exclude=args.exclude,
+            live=live,
+            grid_path=args.grid,
+            no_grid=args.no_grid,
+            parameters=read_parameters(args.parameters, args.parameters_raw),
+            only=grid.parse_numbers(args.only) if args.only else [],
+            record=[name.strip() for names in args.record for name in names.split(",") if name.strip()],
+            output_dir=args.output_dir,
+            time_limit=args.time_limit,
+            cell_timeout=args.cell_timeout,
+            accept_drift=args.accept_drift,
+        )
+    )
+
+
+def read_parameters(values: list[list[str]], texts: list[list[str]]) -> dict[str, list[object]]:
+    """`-p NAME VALUE` as papermill reads a value; a name given again adds a value to its list."""
+    parameters: dict[str, list[object]] = {}
+    for name, text in values:
+        parameters.setdefault(name, []).append(read_value(text))
+    for name, text in texts:
+        parameters.setdefault(name, []).append(text)
+    return parameters
+
+
+def read_value(text: str) -> object:
+    """papermill's rule for `-p`: True, False, None, whole numbers, other numbers, else the text itself."""
+    constants: dict[str, object] = {"True": True, "False": False, "None": None}
+    if text in constants:
+        return constants[text]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
+def wait(client: Client, job: Job, *, show: bool) -> Job:
+    """Follow a job to its end. The first Ctrl-C cancels the job, the second leaves it to itself."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=errors, disable=not show, transient=True) as progress, _cancel_on_interrupt(client, job):
+        task = progress.add_task("queued", total=job.total)
+        for job in client.follow(job.id):
+            ended = sum(job.counts.get(state, 0) for state in ("complete", "failed", "canceled"))
+            progress.update(task, completed=ended, description=counts_text(job))
+    return job
+
+
+@contextmanager
+def _cancel_on_interrupt(client: Client, job: Job) -> Iterator[None]:
+    def cancel(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, before)
+        errors.print("canceling; once more leaves the job to itself", style="yellow")
+        client.cancel_job(job.id)
+
+    before = signal.signal(signal.SIGINT, cancel)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def exit_code(job: Job) -> int:
+    """0 all complete, 130 canceled, 1 a run failed."""
+    if job.counts.get("failed"):
+        return FAILED
+    return CANCELED if job.counts.get("canceled") else OK

@@ -1,0 +1,115 @@
+"""What `%job` leaves in a notebook: a live view of one job, and a table of jobs."""
+
+from __future__ import annotations
+
+import threading
+from html import escape
+
+import ipywidgets
+
+from jupyter_jobs.cli.output import BY_LETTER, SIGNS, ago_text, counts_text, seconds_text, value_text
+from jupyter_jobs.client import connect
+from jupyter_jobs.lifecycle import FINAL
+from jupyter_jobs.model import Job, JobList, RunList
+
+# the colours of a state in JupyterLab's themes; a sign goes with each
+COLOURS = {
+    "complete": "var(--jp-success-color1)",
+    "failed": "var(--jp-error-color1)",
+    "canceled": "var(--jp-warn-color1)",
+    "running": "var(--jp-brand-color1)",
+    "init": "var(--jp-brand-color2)",
+    "queued": "var(--jp-ui-font-color3)",
+    "created": "var(--jp-ui-font-color3)",
+}
+
+
+class JobView(ipywidgets.VBox):  # type: ignore[misc]
+    """A job's name, progress and counts by state; follows the job to its end, then adds the table of its runs."""
+
+    def __init__(self, job: str, url: str = "") -> None:
+        self._title = ipywidgets.HTML()
+        self._bar = ipywidgets.IntProgress(min=0, max=1, layout=ipywidgets.Layout(width="220px"))
+        self._counts = ipywidgets.HTML()
+        self._cancel = ipywidgets.Button(description="Cancel", layout=ipywidgets.Layout(width="80px"))
+        self._cancel.on_click(self._on_cancel)
+        self._table = ipywidgets.HTML()
+        self._url = url
+        with connect(url) as client:
+            self._job = client.job(job)
+        self._show()
+        super().__init__([ipywidgets.HBox([self._title, self._bar, self._counts, self._cancel]), self._table])
+        self._thread = threading.Thread(target=self._follow, name=f"job {self._job.id}", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Return when every run has ended."""
+        self._thread.join()
+
+    def _follow(self) -> None:
+        with connect(self._url) as client:
+            for self._job in client.follow(self._job.id):
+                self._show()
+            self._table.value = runs_html(client.runs(self._job.id, limit=200))
+
+    def _show(self) -> None:
+        job = self._job
+        ended = sum(job.counts.get(state, 0) for state in FINAL)
+        self._title.value = f"<b>{escape(job.name)}</b>&nbsp;"
+        self._bar.max = max(job.total, 1)
+        self._bar.value = ended
+        failed, over = job.counts.get("failed", 0), ended == job.total
+        self._bar.bar_style = "danger" if failed else "success" if over else "info"
+        self._counts.value = f"&nbsp;{escape(counts_text(job))}&nbsp;{strip_html(job)}"
+        self._cancel.disabled = over
+
+    def _on_cancel(self, _: object) -> None:
+        self._cancel.disabled = True
+        with connect(self._url) as client:
+            client.cancel_job(self._job.id)
+
+
+class JobTable(ipywidgets.HTML):  # type: ignore[misc]
+    """Jobs, newest first."""
+
+    def __init__(self, page: JobList) -> None:
+        rows = "".join(
+            f"<tr><td>{escape(job.id)}</td><td>{escape(job.name)}</td><td>{state_html(job.status)}</td>"
+            f"<td>{escape(counts_text(job))}</td><td>{strip_html(job)}</td><td>{ago_text(job.created_at)}</td></tr>"
+            for job in page.jobs
+        )
+        super().__init__(table_html(["job", "name", "state", "runs", "", "created"], rows) if rows else "no jobs yet")
+
+
+def state_html(state: str | None) -> str:
+    """`✓ complete`, in its colour."""
+    if state is None:
+        return "empty"
+    return f'<span style="color:{COLOURS.get(state, "inherit")}">{SIGNS[state][0]} {escape(state)}</span>'
+
+
+def strip_html(job: Job, limit: int = 60) -> str:
+    """The runs in grid order, a sign each."""
+    states = [BY_LETTER[letter] for letter in job.strip[:limit]]
+    return "".join(
+        f'<span style="color:{COLOURS[state]}" title="run {number} {state}">{SIGNS[state][0]}</span>' for number, state in enumerate(states, 1)
+    )
+
+
+def runs_html(page: RunList) -> str:
+    """The runs with parameters and recorded values as columns."""
+    names = list(dict.fromkeys(name for run in page.runs for name in run.parameters))
+    records = list(dict.fromkeys(name for run in page.runs for name in run.records))
+    rows = []
+    for run in page.runs:
+        cells = [escape(run.id), state_html(run.status)]
+        cells += [escape(value_text(run.parameters[name])) if name in run.parameters else "–" for name in names]
+        cells += [escape(value_text(run.records[name])) if name in run.records else "–" for name in records]
+        cells += [seconds_text(run.duration), escape(run.error.message) if run.error else ""]
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    return table_html(["run", "state", *names, *records, "time", ""], "".join(rows))
+
+
+def table_html(head: list[str], rows: str) -> str:
+    """A table in the notebook's own style; `rows` is HTML."""
+    return "<table><thead><tr>" + "".join(f"<th>{escape(name)}</th>" for name in head) + f"</tr></thead><tbody>{rows}</tbody></table>"
