@@ -1,0 +1,251 @@
+"""The run directory: the files through which a dispatcher and the runner of one attempt speak.
+
+The dispatcher writes `run.json`, the runner everything else and `result.json` last, so whoever reads a `result.json` reads the truth.
+Imports nothing but the standard library and msgspec: dispatchers and backends import it too. Times are seconds since the epoch, sizes bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+SPEC = "run.json"
+LOG = "log.jsonl"
+EVENTS = "events.jsonl"
+NOTEBOOK = "output.ipynb"
+RESULT = "result.json"
+
+RUN_MARK = "JUPYTER_JOBS_RUN"
+"""The environment variable that marks every process of a run; its value is the run's id."""
+
+T = TypeVar("T")
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of what is written here; unknown fields are ignored, so that runner and dispatcher may differ in version."""
+
+
+class Kernel(Struct, frozen=True, kw_only=True):
+    """The frozen kernelspec: absolute `argv` with `{connection_file}` left in, its own variables, its language."""
+
+    argv: list[str]
+    name: str = ""
+    display_name: str = ""
+    language: str = "python"
+    env: dict[str, str] = {}
+    interrupt_mode: Literal["signal", "message"] = "signal"
+    resource_dir: str = ""
+
+
+class Mount(Struct, frozen=True, kw_only=True):
+    """A frozen environment root (`source`) that the run sees at `target`."""
+
+    source: str
+    target: str
+
+
+class Bind(Struct, frozen=True, kw_only=True):
+    """A live path: `source` is seen at `target`, read-only unless `writable`."""
+
+    source: str
+    target: str
+    writable: bool = False
+
+
+class Ignored(Struct, frozen=True, kw_only=True):
+    """A path relative to the project that the rules leave out, and the rule."""
+
+    path: str
+    rule: str
+
+
+class WorkspaceSpec(Struct, frozen=True, kw_only=True):
+    """What the run sees: the snapshot's `tree` at `project`, frozen environments, live paths. `cwd`: the notebook's folder in the project."""
+
+    mode: Literal["overlay", "copy"]
+    project: str
+    tree: str
+    cwd: str = ""
+    environment: list[Mount] = []
+    binds: list[Bind] = []
+    ignored: list[Ignored] = []
+
+
+class Artifact(Struct, frozen=True, kw_only=True):
+    """A file that the run made, changed or deleted; `path` is relative to the project."""
+
+    path: str
+    bytes: int
+    kind: Literal["created", "changed", "deleted"]
+
+
+class RunSpec(Struct, frozen=True, kw_only=True):
+    """`run.json`: everything the runner needs. `time_limit` bounds the run, `cell_timeout` each cell, in seconds."""
+
+    run: str
+    job: str
+    notebook: str
+    kernel: Kernel
+    workspace: WorkspaceSpec
+    attempt: int = 1
+    notebook_path: str = ""
+    parameters: dict[str, object] = {}
+    label: str = ""
+    variables_file: str = ""
+    extra_env: dict[str, str] = {}
+    record: list[str] = []
+    time_limit: float | None = None
+    cell_timeout: float | None = None
+    socket_dir: str = ""
+    hints: str = ""
+
+
+class CellRef(Struct, frozen=True, kw_only=True):
+    """A cell of the source notebook: its id and its number, counted from 1 over all cells. The injected parameters are number 0."""
+
+    id: str
+    number: int
+
+
+class RunEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A line of `events.jsonl`. `state`: `state`; `progress`: `done`, `total`, `cell`; `record`: `name`, `value`; `phase`: `name`, `seconds`."""
+
+    at: float
+    kind: Literal["state", "progress", "record", "phase"]
+    state: str = ""
+    done: int = 0
+    total: int = 0
+    cell: CellRef | None = None
+    name: str = ""
+    value: object = None
+    seconds: float = 0.0
+
+
+class LogRecord(Struct, frozen=True, kw_only=True):
+    """A line of `log.jsonl`. `end` is the newline, a carriage return, or empty where the line goes on; `cell` is 0 outside any cell."""
+
+    at: float
+    stream: Literal["stdout", "stderr", "system"]
+    text: str
+    end: Literal["\n", "\r", ""] = "\n"
+    cell: int = 0
+
+
+class RunError(Struct, frozen=True, kw_only=True):
+    """Why a run failed, as in `model.RunError`. `traceback` is free of colour codes; `detail["traceback_ansi"]` is the raw one."""
+
+    code: str
+    message: str
+    mend: str = ""
+    cell: CellRef | None = None
+    ename: str = ""
+    evalue: str = ""
+    traceback: str = ""
+    detail: dict[str, object] = {}
+
+
+class LiveFacts(Struct, frozen=True, kw_only=True):
+    """What was at a live path when the run started. None where it was too much to count or could not be read."""
+
+    path: str
+    writable: bool = False
+    files: int | None = None
+    bytes: int | None = None
+    modified: float | None = None
+
+
+class CellCount(Struct, frozen=True, kw_only=True):
+    """Code cells that ran, and all of them."""
+
+    done: int
+    total: int
+
+
+class RunResult(Struct, frozen=True, kw_only=True):
+    """`result.json`, written last: the kernel and all its processes are gone by then."""
+
+    state: Literal["complete", "failed", "canceled"]
+    started_at: float
+    ended_at: float
+    cells: CellCount
+    error: RunError | None = None
+    records: dict[str, object] = {}
+    artifacts: list[Artifact] = []
+    peak_memory: int | None = None
+    live: list[LiveFacts] = []
+    kernel_exit: int | None = None
+
+
+def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Write a file so that readers see the old or the whole new one, also after a crash. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # some network file systems cannot sync a directory; the file itself is synced
+        with contextlib.suppress(OSError):
+            os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def encode(value: msgspec.Struct) -> bytes:
+    """A struct as JSON. msgspec's own encoder turns integers beyond 64 bits into strings and NaN into null; values must stay what they are.
+
+    Raises ValueError for a float that is no JSON number and for text that is no Unicode (half a surrogate pair).
+    """
+    return json.dumps(msgspec.to_builtins(value), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def write_spec(run_dir: Path, spec: RunSpec) -> None:
+    """Write `run.json` (mode 0600). Raises OSError."""
+    write_atomic(run_dir / SPEC, encode(spec))
+
+
+def read_spec(run_dir: Path) -> RunSpec:
+    """Read `run.json`. Raises OSError, or msgspec.DecodeError where it is not of this form."""
+    return msgspec.json.decode((run_dir / SPEC).read_bytes(), type=RunSpec)
+
+
+def write_result(run_dir: Path, result: RunResult) -> None:
+    """Write `result.json`, the runner's last act. Raises OSError."""
+    write_atomic(run_dir / RESULT, encode(result))
+
+
+def read_result(run_dir: Path) -> RunResult | None:
+    """The run's result, or None while there is none. Raises msgspec.DecodeError where the file is not of this form."""
+    try:
+        data = (run_dir / RESULT).read_bytes()
+    except FileNotFoundError:
+        return None
+    return msgspec.json.decode(data, type=RunResult)
+
+
+def read_records(path: Path, kind: type[T], offset: int = 0) -> tuple[list[T], int]:
+    """The complete records of `log.jsonl` (`LogRecord`) or `events.jsonl` (`RunEvent`) from a byte offset on, and the offset to go on from.
+
+    A missing file holds no records. Raises msgspec.DecodeError where a line is not of this form.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read()
+    except FileNotFoundError:
+        return [], offset
+    complete = data[: data.rfind(b"\n") + 1]
+    decoder = msgspec.json.Decoder(kind)
+    return [decoder.decode(line) for line in complete.splitlines()], offset + len(complete)
