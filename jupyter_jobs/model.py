@@ -422,7 +422,7 @@ class LogLine(Struct):
     cell: int = 0
 
 
-class RunLine(LogLine):
+class RunLine(LogLine, kw_only=True):
     """A line of a log as a stream sends it: `line` is its text, `run` whose it is."""
 
     text: str = msgspec.field(name="line")
