@@ -64,8 +64,18 @@ class Ignored(Struct, frozen=True, kw_only=True):
     rule: str
 
 
+class Link(Struct, frozen=True, kw_only=True):
+    """A symbolic link that the run needs inside the project and the snapshot leaves out; `path` is relative to the project."""
+
+    path: str
+    target: str
+
+
 class WorkspaceSpec(Struct, frozen=True, kw_only=True):
-    """What the run sees: the snapshot's `tree` at `project`, frozen environments, live paths. `cwd`: the notebook's folder in the project."""
+    """What the run sees: the snapshot's `tree` at `project`, frozen environments, live paths. `cwd`: the notebook's folder in the project.
+
+    `partial`: the snapshot holds single files only, everything else in the project stays visible, read-only. `notes` go to the run's log.
+    """
 
     mode: Literal["overlay", "copy"]
     project: str
@@ -73,6 +83,9 @@ class WorkspaceSpec(Struct, frozen=True, kw_only=True):
     cwd: str = ""
     environment: list[Mount] = []
     binds: list[Bind] = []
+    links: list[Link] = []
+    partial: bool = False
+    notes: list[str] = []
     ignored: list[Ignored] = []
 
 
