@@ -23,38 +23,8 @@ _WRITE_LOCK = 0x6A6F6273  # "jobs"
 _WRITES = "jupyter_jobs_write"
 
 NETWORK_FILE_SYSTEMS = frozenset(
-    [
-        "9p",
-        "acfs",
-        "afs",
-        "afpfs",
-        "beegfs",
-        "ceph",
-        "cifs",
-        "coda",
-        "davfs",
-        "fhgfs",
-        "gfs",
-        "gfs2",
-        "glusterfs",
-        "gpfs",
-        "lustre",
-        "ncpfs",
-        "nfs",
-        "nfs3",
-        "nfs4",
-        "ocfs2",
-        "orangefs",
-        "panfs",
-        "pvfs2",
-        "smb2",
-        "smb3",
-        "smbfs",
-        "vboxsf",
-        "virtiofs",
-        "vmhgfs",
-        "webdav",
-    ]
+    {"9p", "acfs", "afs", "afpfs", "beegfs", "ceph", "cifs", "coda", "davfs", "fhgfs", "gfs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs"}
+    | {"nfs", "nfs3", "nfs4", "ocfs2", "orangefs", "panfs", "pvfs2", "smb2", "smb3", "smbfs", "vboxsf", "virtiofs", "vmhgfs", "webdav"}
 )
 
 
@@ -135,7 +105,7 @@ def bring_up_to_date(engine: Engine) -> None:
                 return
     if found > SCHEMA_VERSION:
         raise Unavailable(
-            f"The store {engine.url.render_as_string(hide_password=True)} has schema {found}; this jupyter_jobs knows schemas up to {SCHEMA_VERSION}.",
+            f"The store {engine.url.render_as_string(hide_password=True)} has schema {found}; this jupyter_jobs knows {SCHEMA_VERSION} and older.",
             code="schema_newer",
             mend="Update jupyter_jobs in this environment, or set `Jobs.data_dir` to another folder.",
             found=found,

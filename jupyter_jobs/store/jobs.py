@@ -147,7 +147,7 @@ def list_page(
     total = conn.execute(select(func.count()).select_from(query.order_by(None).subquery())).scalar() or 0
     columns = [jobs.c.created_at if key == "created" else jobs.c.name, jobs.c.id]
     if after:
-        first, last_id = values_of(after, tuple[datetime, str] if key == "created" else tuple[str, str])  # type: ignore[arg-type]
+        first, last_id = values_of(after, tuple[datetime, str] if key == "created" else tuple[str, str])
         query = query.where(beyond(columns, [first, last_id], descending=descending))
     limit = bounded(limit)
     query = query.order_by(*(column.desc() if descending else column for column in columns)).limit(limit + 1)
@@ -217,9 +217,8 @@ def _structs(conn: Connection, rows: list[RowMapping]) -> list[Job]:
     """Rows as structs: what the runs say comes from two queries, however many jobs there are."""
     ids = [row["id"] for row in rows]
     counts = counts_of(conn, ids)
-    ended: dict[str, datetime | None] = {
-        job: at for job, at in conn.execute(select(runs.c.job, func.max(runs.c.ended_at)).where(runs.c.job.in_(ids)).group_by(runs.c.job))
-    }
+    ends = select(runs.c.job, func.max(runs.c.ended_at)).where(runs.c.job.in_(ids)).group_by(runs.c.job)
+    ended: dict[str, datetime | None] = {row[0]: row[1] for row in conn.execute(ends)}
     short = [job for job in ids if sum(counts.get(job, {}).values()) <= STRIP_LIMIT]
     strips: dict[str, list[str]] = {}
     for job, state in conn.execute(select(runs.c.job, runs.c.state).where(runs.c.job.in_(short)).order_by(runs.c.job, runs.c.number)):

@@ -116,7 +116,7 @@ def list_page(conn: Connection, job: str, *, after: str = "", limit: int = 100, 
     columns = [leading, runs.c.number]
     if after:
         shape = {"number": tuple[int, int], "state": tuple[str, int], "duration": tuple[float, int]}[key]
-        query = query.where(beyond(columns, list(values_of(after, shape)), descending=descending))  # type: ignore[call-overload]
+        query = query.where(beyond(columns, list(values_of(after, shape)), descending=descending))
     limit = bounded(limit)
     query = query.order_by(*(column.desc() if descending else column for column in columns)).limit(limit + 1)
     rows = list(conn.execute(query).mappings())

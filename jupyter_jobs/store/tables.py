@@ -63,7 +63,7 @@ class AsJson(TypeDecorator[object]):
     def __init__(self, kind: object) -> None:
         super().__init__()
         self.kind = kind
-        self._decoder: msgspec.json.Decoder[object] = msgspec.json.Decoder(kind)  # type: ignore[arg-type]
+        self._decoder: msgspec.json.Decoder[object] = msgspec.json.Decoder(kind)
 
     @property
     def _static_cache_key(self) -> tuple[object, ...]:
@@ -243,7 +243,7 @@ events = Table(
     Column("state", String(16), nullable=False),
     Column("data", AsJson(JsonObject), nullable=False),
     Index("ix_events_job_seq", "job", "seq"),
-    Index("ix_events_run_kind", "run", "kind"),
+    Index("ix_events_run_seq", "run", "seq"),
     # a deleted event's number is never given again
     sqlite_autoincrement=True,
 )
