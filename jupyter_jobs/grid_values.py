@@ -42,7 +42,7 @@ def check_values(key: str, values: list[Json], at: str = "", /, **detail: object
         fail(f"{at}“{key}” has an empty list of values.", "Give at least one value, or leave the key out.", **detail)
     seen: dict[str, int] = {}
     for index, value in enumerate(values, start=1):
-        problem = _problem(value)
+        problem = value_problem(value)
         if problem:
             fail(f"{at}value {index} of “{key}” {problem[0]}.", problem[1], **detail)
         canonical = json.dumps(value, sort_keys=True)
@@ -53,7 +53,7 @@ def check_values(key: str, values: list[Json], at: str = "", /, **detail: object
     return values
 
 
-def _problem(value: object, depth: int = 1) -> tuple[str, str] | None:
+def value_problem(value: object, depth: int = 1) -> tuple[str, str] | None:
     """What keeps a value from reaching the notebook as it is, and the mend."""
     if depth > MAX_DEPTH:
         return "is nested too deep", f"At most {MAX_DEPTH} levels are read."
@@ -74,7 +74,7 @@ def _problem(value: object, depth: int = 1) -> tuple[str, str] | None:
             return "is an object with a key that is no string", "JSON keys are strings."
     else:
         return f"is a {type(value).__name__}, which is no JSON", "Use null, true, false, numbers, strings, lists and objects."
-    return next((problem for problem in (_problem(part, depth + 1) for part in parts) if problem), None)
+    return next((problem for problem in (value_problem(part, depth + 1) for part in parts) if problem), None)
 
 
 def _is_text(text: str) -> bool:
