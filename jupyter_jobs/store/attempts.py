@@ -21,7 +21,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     boot_id: str
     pid: int | None
-    pid_started: float | None
+    pid_started: int | None
     handle: str
     started_at: datetime
     ended_at: datetime | None
@@ -30,7 +30,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     error: RunError | None
 
 
-def record_handle(conn: Connection, run: str, attempt: int, *, pid: int, pid_started: float, handle: str = "") -> None:
+def record_handle(conn: Connection, run: str, attempt: int, *, handle: str = "", pid: int | None = None, pid_started: int | None = None) -> None:
     """Note the process of an attempt: its id with its start time, because ids are given again. Host and boot id stand there since the claim."""
     statement = update(attempts).where(attempts.c.run == run, attempts.c.number == attempt)
     conn.execute(statement.values(pid=pid, pid_started=pid_started, handle=handle))

@@ -20,7 +20,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     boot_id: str
     pid: int
-    pid_started: float
+    pid_started: int
     version: str
     schema: int
     since: datetime

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -80,7 +81,7 @@ def insert(conn: Connection, new: NewJob, *, at: datetime | None = None, total: 
     row |= {
         "environment": new.environment or None,
         "kernel": msgspec.structs.replace(new.kernel, env=dict.fromkeys(new.kernel.env, "")),
-        "spec": msgspec.json.encode(new.spec).decode(),
+        "spec": json.dumps(msgspec.to_builtins(new.spec), allow_nan=False, separators=(",", ":")),
         "record_names": new.record,
         "created_at": at,
         "seq": 0,

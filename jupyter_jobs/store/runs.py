@@ -42,7 +42,7 @@ class ActiveRun(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     boot_id: str
     pid: int | None
-    pid_started: float | None
+    pid_started: int | None
     handle: str
 
 

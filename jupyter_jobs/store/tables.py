@@ -5,6 +5,7 @@ A change here needs a migration in `migrations/versions`; a test compares the tw
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -70,7 +71,10 @@ class AsJson(TypeDecorator[object]):
         return (AsJson, str(self.kind))
 
     def process_bind_param(self, value: object | None, dialect: Dialect) -> str | None:
-        return None if value is None else msgspec.json.encode(value).decode()
+        if value is None:
+            return None
+        # msgspec's own encoder writes integers beyond 64 bits as text and NaN as null
+        return json.dumps(msgspec.to_builtins(value), allow_nan=False, separators=(",", ":"))
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> object | None:
         return None if value is None else self._decoder.decode(value)
@@ -205,7 +209,7 @@ attempts = Table(
     Column("host", Text, nullable=False),
     Column("boot_id", Text, nullable=False),
     Column("pid", Integer, comment="of the runner; null until it is started"),
-    Column("pid_started", Float, comment="the process's start time, in seconds since the epoch or as the backend counts it"),
+    Column("pid_started", BigInteger, comment="the process's start time, as `backends.processes` counts it"),
     Column("handle", Text, nullable=False, comment="the backend's own name for it"),
     Column("started_at", UtcTime, nullable=False),
     Column("ended_at", UtcTime),
@@ -255,7 +259,7 @@ dispatcher = Table(
     Column("host", Text, nullable=False),
     Column("boot_id", Text, nullable=False),
     Column("pid", Integer, nullable=False),
-    Column("pid_started", Float, nullable=False),
+    Column("pid_started", BigInteger, nullable=False),
     Column("version", Text, nullable=False),
     Column("schema", Integer, nullable=False),
     Column("since", UtcTime, nullable=False),

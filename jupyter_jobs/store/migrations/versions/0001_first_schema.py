@@ -20,7 +20,7 @@ def upgrade() -> None:
         sa.Column("host", sa.Text(), nullable=False),
         sa.Column("boot_id", sa.Text(), nullable=False),
         sa.Column("pid", sa.Integer(), nullable=False),
-        sa.Column("pid_started", sa.Float(), nullable=False),
+        sa.Column("pid_started", sa.BigInteger(), nullable=False),
         sa.Column("version", sa.Text(), nullable=False),
         sa.Column("schema", sa.Integer(), nullable=False),
         sa.Column("since", sa.DateTime(timezone=True), nullable=False),
@@ -161,9 +161,7 @@ def upgrade() -> None:
         sa.Column("host", sa.Text(), nullable=False),
         sa.Column("boot_id", sa.Text(), nullable=False),
         sa.Column("pid", sa.Integer(), nullable=True, comment="of the runner; null until it is started"),
-        sa.Column(
-            "pid_started", sa.Float(), nullable=True, comment="the process's start time, in seconds since the epoch or as the backend counts it"
-        ),
+        sa.Column("pid_started", sa.BigInteger(), nullable=True, comment="the process's start time, as `backends.processes` counts it"),
         sa.Column("handle", sa.Text(), nullable=False, comment="the backend's own name for it"),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
