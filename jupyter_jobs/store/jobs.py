@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from jupyter_jobs.errors import BadInput, Unavailable
-from jupyter_jobs.lifecycle import FINAL, STATE_LETTERS, JobState, RunState, job_status
+from jupyter_jobs.lifecycle import ACTIVE, FINAL, STATE_LETTERS, JobState, RunState, job_status
 from jupyter_jobs.model import CreateJob, Finding, IgnoredPath, Job, JobList, KernelInfo, LivePath, Page, ProjectChoice
 from jupyter_jobs.store import events
 from jupyter_jobs.store.pages import beyond, bounded, token_of, values_of
@@ -127,10 +127,11 @@ def list_page(
     status: Iterable[str] = (),
     search: str = "",
     notebook: str = "",
+    file: str = "",
     sort: str = "-created",
 ) -> JobList:
     """A page of jobs with their counts. `status`: any of these shown states; `search`: words that name, notebook, description or id hold;
-    `notebook`: path as submitted or absolute. Raises `BadInput` (`bad_sort`, `bad_page`, `bad_state`)."""
+    `notebook`: its path as submitted, or `file`: as an absolute one. Raises `BadInput` (`bad_sort`, `bad_page`, `bad_state`)."""
     query: Select[Any] = select(jobs)
     wanted = set(status)
     if unknown := wanted - set(RunState):
@@ -141,7 +142,7 @@ def list_page(
     for word in search.casefold().split():
         query = query.where(jobs.c.search.contains(word, autoescape=True))
     if notebook:
-        query = query.where(or_(jobs.c.source == notebook, jobs.c.file == notebook))
+        query = query.where(or_(jobs.c.source == notebook, jobs.c.file == (file or notebook)))
     if sort not in SORTS:
         raise BadInput(f"Jobs cannot be sorted by `{sort}`.", code="bad_sort", mend=f"Sorts: {', '.join(SORTS)}.", field="sort")
     descending, key = sort.startswith("-"), sort.lstrip("-")
@@ -184,6 +185,22 @@ def delete(conn: Connection, job: str) -> bool:
     events.drop_job(conn, job)
     events.append(conn, "job.deleted", job)
     return True
+
+
+def request_delete(conn: Connection, job: str, *, at: datetime | None = None) -> None:
+    """Note that a job is to be deleted as soon as its runs have ended."""
+    conn.execute(update(jobs).where(jobs.c.id == job, jobs.c.delete_requested_at.is_(None)).values(delete_requested_at=at or events.now()))
+
+
+def to_delete(conn: Connection) -> list[str]:
+    """Ids of jobs that are to be deleted and have no active run."""
+    busy = select(runs.c.job).where(runs.c.state.in_(sorted(ACTIVE)))
+    return list(conn.execute(select(jobs.c.id).where(jobs.c.delete_requested_at.is_not(None), jobs.c.id.not_in(busy))).scalars())
+
+
+def ids(conn: Connection) -> set[str]:
+    """Ids of all jobs."""
+    return set(conn.execute(select(jobs.c.id)).scalars())
 
 
 def counts_of(conn: Connection, job_ids: Iterable[str]) -> Mapping[str, dict[str, int]]:

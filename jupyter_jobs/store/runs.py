@@ -46,6 +46,15 @@ class ActiveRun(msgspec.Struct, frozen=True, kw_only=True):
     handle: str
 
 
+class RunMark(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as a reader of logs needs it: attempts so far (0: never started), and whether it has ended."""
+
+    id: str
+    number: int
+    attempt: int
+    ended: bool
+
+
 def run_id(job: str, number: int) -> str:
     """The id of a job's run."""
     return f"{job}-{number}"
@@ -133,6 +142,12 @@ def ids_of(conn: Connection, job: str, states: Collection[RunState] = frozenset(
     """Ids of a job's runs in any of `states`, in order."""
     query = select(runs.c.id).where(runs.c.job == job, runs.c.state.in_(list(states))).order_by(runs.c.number)
     return list(conn.execute(query).scalars())
+
+
+def marks(conn: Connection, job: str, first: int = 1) -> list[RunMark]:
+    """A job's runs from number `first` on, in order."""
+    query = select(runs.c.id, runs.c.number, runs.c.attempt, runs.c.state).where(runs.c.job == job, runs.c.number >= first).order_by(runs.c.number)
+    return [RunMark(id=run, number=number, attempt=attempt, ended=RunState(state) in FINAL) for run, number, attempt, state in conn.execute(query)]
 
 
 def move(

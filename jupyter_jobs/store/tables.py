@@ -146,6 +146,7 @@ jobs = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("created_by", Text, nullable=False),
     Column("seq", _WHOLE, nullable=False, comment="the job's or its runs' last event"),
+    Column("delete_requested_at", UtcTime),
     CheckConstraint(_one_of("state", JobState), name="state"),
     CheckConstraint("length(id) = 8", name="id"),
     CheckConstraint("name <> ''", name="name"),

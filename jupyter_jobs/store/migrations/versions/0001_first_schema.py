@@ -86,6 +86,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("created_by", sa.Text(), nullable=False),
         sa.Column("seq", WHOLE, nullable=False, comment="the job's or its runs' last event"),
+        sa.Column("delete_requested_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("name <> ''", name=op.f("ck_jobs_name")),
         sa.CheckConstraint("state IN ('active', 'archived', 'draft', 'paused')", name=op.f("ck_jobs_state")),
         sa.CheckConstraint("length(id) = 8", name=op.f("ck_jobs_id")),

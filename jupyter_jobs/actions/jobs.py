@@ -1,0 +1,100 @@
+"""What a person does with jobs that exist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection
+
+from jupyter_jobs.actions.context import Context
+from jupyter_jobs.actions.prune import delete_requested, prune
+from jupyter_jobs.errors import BadInput, Conflict, NotFound
+from jupyter_jobs.lifecycle import ACTIVE
+from jupyter_jobs.model import EventList, Job, JobList
+from jupyter_jobs.store import events as events_store
+from jupyter_jobs.store import jobs as store
+from jupyter_jobs.store import runs as runs_store
+from jupyter_jobs.store.database import read, write
+
+
+def list_jobs(
+    context: Context, *, after: str = "", limit: int = 50, status: Iterable[str] = (), search: str = "", notebook: str = "", sort: str = "-created"
+) -> JobList:
+    """A page of jobs. `status`: any of these; `notebook`: its path as a person gives it. Raises `BadInput`."""
+    also = str(context.locate(notebook).file) if notebook else ""
+    with read(context.engine) as conn:
+        return store.list_page(conn, after=after, limit=limit, status=status, search=search, notebook=notebook, file=also, sort=sort)
+
+
+def show_job(context: Context, job: str) -> Job:
+    """The job of this id, or of the only id that begins like this. Raises `NotFound`, `BadInput` (`ambiguous_id`)."""
+    with read(context.engine) as conn:
+        return _shown(conn, job_id(conn, job))
+
+
+def cancel_job(context: Context, job: str) -> Job:
+    """Cancel the runs of a job that have not ended. A job whose runs have all ended stays as it is. Raises `NotFound`."""
+    with write(context.engine) as conn:
+        job = job_id(conn, job)
+        changed = runs_store.request_cancel_job(conn, job)
+        shown = _shown(conn, job)
+    if changed:
+        context.nudge()
+    return shown
+
+
+def delete_job(context: Context, job: str, *, cancel: bool = False) -> None:
+    """Delete a job with its runs and their files, and the snapshots that nothing else needs.
+
+    With active runs: `Conflict` (`job_active`) unless `cancel`; then they are canceled and the job goes when the last of them has ended.
+    Raises `NotFound`.
+    """
+    with write(context.engine) as conn:
+        job = job_id(conn, job)
+        active = runs_store.ids_of(conn, job, ACTIVE)
+        if active and not cancel:
+            raise Conflict(
+                f"{len(active)} runs of job {job} are active.",
+                code="job_active",
+                mend="Cancel it first, or delete it with `cancel`.",
+                runs=active[:100],
+            )
+        if active:
+            runs_store.request_cancel_job(conn, job)
+            store.request_delete(conn, job)
+        else:
+            store.delete(conn, job)
+    context.nudge()
+    delete_requested(context.engine, context.data_dir)
+    prune(context.engine, context.data_dir)
+
+
+def job_events(context: Context, job: str, *, after: int = 0, limit: int = 500) -> EventList:
+    """What happened to a job and its runs after event `after`. Raises `NotFound`."""
+    with read(context.engine) as conn:
+        return events_store.after(conn, after, limit, job=job_id(conn, job))
+
+
+def events_after(context: Context, *, after: int = 0, limit: int = 500) -> EventList:
+    """What happened in the store after event `after`."""
+    with read(context.engine) as conn:
+        return events_store.after(conn, after, limit)
+
+
+def job_id(conn: Connection, text: str) -> str:
+    """The id that `text` is or begins. Raises `NotFound` (`job_not_found`), `BadInput` (`ambiguous_id`)."""
+    found = store.find(conn, text) if text else []
+    if text in found:
+        return text
+    if len(found) > 1:
+        raise BadInput(f"Several jobs begin with {text}: {', '.join(found)}.", code="ambiguous_id", mend="Give more of the id.", field="job")
+    if not found:
+        raise NotFound(f"There is no job {text}.", code="job_not_found", mend="`jupyter jobs list` shows all.", job=text)
+    return found[0]
+
+
+def _shown(conn: Connection, job: str) -> Job:
+    found = store.get(conn, job)
+    if found is None:
+        raise NotFound(f"There is no job {job}.", code="job_not_found", job=job)
+    return found
