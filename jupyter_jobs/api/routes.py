@@ -1,0 +1,285 @@
+"""The whole URL table, below `<base_url>jupyter-jobs/api/`, and its endpoints: plain functions `(context, request) -> answer`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from jupyter_jobs import model
+from jupyter_jobs.actions import create, health, inspect, jobs, results, runs
+from jupyter_jobs.actions.context import Context
+from jupyter_jobs.api.answers import SANDBOX, Document, Stream, file_document
+from jupyter_jobs.api.streams import EventStream, job_log, run_log
+from jupyter_jobs.api.table import Route
+from jupyter_jobs.model import Request
+
+Limit = Annotated[int, Meta(ge=1, le=1000, description="how many at most")]
+Seq = Annotated[int, Meta(ge=0, le=2**53, description="the `seq` of the last event that is known")]
+
+
+class Nothing(Request, frozen=True, kw_only=True):
+    """A request without fields."""
+
+
+class InspectPath(Request, frozen=True, kw_only=True):
+    path: str
+
+
+class AskCombinations(Request, frozen=True, kw_only=True):
+    body: model.CombinationsRequest
+
+
+class AskPreview(Request, frozen=True, kw_only=True):
+    body: model.PreviewRequest
+
+
+class ListJobs(Request, frozen=True, kw_only=True):
+    """`status`: one or several, with commas; `search`: words that name, notebook or description hold; `notebook`: a contents path."""
+
+    after: str = ""
+    limit: Limit = 50
+    status: str = ""
+    search: str = ""
+    notebook: str = ""
+    sort: Literal["created", "-created", "name", "-name"] = "-created"
+
+
+class MakeJob(Request, frozen=True, kw_only=True):
+    body: model.CreateJob
+
+
+class OneJob(Request, frozen=True, kw_only=True):
+    job: str
+
+
+class DeleteJob(Request, frozen=True, kw_only=True):
+    """`cancel`: cancel what is active first, instead of refusing."""
+
+    job: str
+    cancel: bool = False
+
+
+class ListRuns(Request, frozen=True, kw_only=True):
+    """`state`: one or several, with commas."""
+
+    job: str
+    after: str = ""
+    limit: Limit = 100
+    state: str = ""
+    sort: Literal["number", "-number", "state", "duration", "-duration"] = "number"
+
+
+class JobEvents(Request, frozen=True, kw_only=True):
+    job: str
+    after: Seq = 0
+
+
+class JobLogs(Request, frozen=True, kw_only=True):
+    """`follow`: wait for more until everything has ended. `last` is the id of the last message that was seen (`Last-Event-ID`)."""
+
+    job: str
+    follow: bool = True
+    download: bool = False
+    last: Annotated[str, Meta(max_length=20_000)] = ""
+
+
+class OneRun(Request, frozen=True, kw_only=True):
+    run: str
+
+
+class RunEvents(Request, frozen=True, kw_only=True):
+    run: str
+    after: Seq = 0
+
+
+class RunLogs(Request, frozen=True, kw_only=True):
+    """As `JobLogs`, for one run."""
+
+    run: str
+    follow: bool = True
+    download: bool = False
+    last: Annotated[str, Meta(max_length=20_000)] = ""
+
+
+class RunHtml(Request, frozen=True, kw_only=True):
+    """`inline`: one page that needs nothing beside it, to save or send."""
+
+    run: str
+    inline: bool = False
+
+
+class RunFilePath(Request, frozen=True, kw_only=True):
+    run: str
+    path: str
+
+
+class CopyRunFiles(Request, frozen=True, kw_only=True):
+    run: str
+    body: model.CopyFiles
+
+
+class AllEvents(Request, frozen=True, kw_only=True):
+    after: Seq = 0
+
+
+class FollowEvents(Request, frozen=True, kw_only=True):
+    """Events as they happen, of one job or of all. `last` as in `JobLogs`: an event's `seq`."""
+
+    after: Seq = 0
+    job: str = ""
+    last: Seq | None = None
+
+
+# -- endpoints ---------------------------------------------------------------------------------------------------------
+
+
+def get_health(context: Context, request: Nothing) -> model.Health:
+    return health.health(context)
+
+
+def inspect_notebook(context: Context, request: InspectPath) -> model.Inspection:
+    return inspect.inspect_notebook(context, request.path)
+
+
+def expand_combinations(context: Context, request: AskCombinations) -> model.Combinations:
+    return inspect.expand_combinations(context, request.body)
+
+
+def preview(context: Context, request: AskPreview) -> model.Preview:
+    return create.preview(context, request.body)
+
+
+def list_jobs(context: Context, request: ListJobs) -> model.JobList:
+    return jobs.list_jobs(
+        context,
+        after=request.after,
+        limit=request.limit,
+        status=_several(request.status),
+        search=request.search,
+        notebook=request.notebook,
+        sort=request.sort,
+    )
+
+
+def create_job(context: Context, request: MakeJob) -> model.Job:
+    return create.create_job(context, request.body)
+
+
+def show_job(context: Context, request: OneJob) -> model.Job:
+    return jobs.show_job(context, request.job)
+
+
+def delete_job(context: Context, request: DeleteJob) -> None:
+    jobs.delete_job(context, request.job, cancel=request.cancel)
+
+
+def cancel_job(context: Context, request: OneJob) -> model.Job:
+    return jobs.cancel_job(context, request.job)
+
+
+def show_snapshot(context: Context, request: OneJob) -> model.SnapshotView:
+    return jobs.show_snapshot(context, request.job)
+
+
+def list_runs(context: Context, request: ListRuns) -> model.RunList:
+    return runs.list_runs(context, request.job, after=request.after, limit=request.limit, state=_several(request.state), sort=request.sort)
+
+
+def show_run(context: Context, request: OneRun) -> model.Run:
+    return runs.show_run(context, request.run)
+
+
+def cancel_run(context: Context, request: OneRun) -> model.Run:
+    return runs.cancel_run(context, request.run)
+
+
+def list_events(context: Context, request: AllEvents) -> model.EventList:
+    return jobs.events_after(context, after=request.after)
+
+
+def list_job_events(context: Context, request: JobEvents) -> model.EventList:
+    return jobs.job_events(context, request.job, after=request.after)
+
+
+def list_run_events(context: Context, request: RunEvents) -> model.EventList:
+    return runs.run_events(context, request.run, after=request.after)
+
+
+def follow_events(context: Context, request: FollowEvents) -> Stream:
+    job = jobs.show_job(context, request.job).id if request.job else ""
+    return EventStream(context, job, request.last if request.last is not None else request.after)
+
+
+def follow_job_logs(context: Context, request: JobLogs) -> Stream:
+    return job_log(context, request.job, follow=request.follow, last=request.last)
+
+
+def follow_run_logs(context: Context, request: RunLogs) -> Stream:
+    return run_log(context, request.run, follow=request.follow, last=request.last)
+
+
+def show_html(context: Context, request: RunHtml) -> Document:
+    page = results.html_page(context, request.run, inline=request.inline)
+    return file_document(page, "text/html; charset=utf-8", headers={"Content-Security-Policy": SANDBOX})
+
+
+def get_notebook(context: Context, request: OneRun) -> Document:
+    path = results.notebook_path(context, request.run)
+    return file_document(path, "application/x-ipynb+json", attachment=f"{request.run}.ipynb")
+
+
+def list_files(context: Context, request: OneRun) -> model.RunFiles:
+    return results.list_files(context, request.run)
+
+
+def get_file(context: Context, request: RunFilePath) -> Document:
+    path = results.file_path(context, request.run, request.path)
+    return file_document(path, "application/octet-stream", attachment=path.name)
+
+
+def copy_files(context: Context, request: CopyRunFiles) -> model.CopiedFiles:
+    return results.copy_files(context, request.run, request.body)
+
+
+def get_openapi(context: Context, request: Nothing) -> Document:
+    from jupyter_jobs.api.openapi import document_text
+
+    text = document_text().encode()
+    return Document("application/json", lambda: iter([text]))
+
+
+def _several(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _routes() -> Iterator[Route]:
+    yield Route("health", "GET", "health", get_health, Nothing, model.Health, "read")
+    yield Route("inspect", "GET", "inspect", inspect_notebook, InspectPath, model.Inspection, "read", slow=True)
+    yield Route("combinations", "POST", "combinations", expand_combinations, AskCombinations, model.Combinations, "read", slow=True)
+    yield Route("preview", "POST", "preview", preview, AskPreview, model.Preview, "read", slow=True)
+    yield Route("listJobs", "GET", "jobs", list_jobs, ListJobs, model.JobList, "read")
+    yield Route("createJob", "POST", "jobs", create_job, MakeJob, model.Job, "execute", status=201, slow=True)
+    yield Route("showJob", "GET", "jobs/{job}", show_job, OneJob, model.Job, "read")
+    yield Route("deleteJob", "DELETE", "jobs/{job}", delete_job, DeleteJob, "nothing", "write", status=204, slow=True)
+    yield Route("cancelJob", "POST", "jobs/{job}/cancel", cancel_job, OneJob, model.Job, "write")
+    yield Route("listRuns", "GET", "jobs/{job}/runs", list_runs, ListRuns, model.RunList, "read")
+    yield Route("followJobLogs", "GET", "jobs/{job}/logs", follow_job_logs, JobLogs, "stream", "read")
+    yield Route("listJobEvents", "GET", "jobs/{job}/events", list_job_events, JobEvents, model.EventList, "read")
+    yield Route("showSnapshot", "GET", "jobs/{job}/snapshot", show_snapshot, OneJob, model.SnapshotView, "read", slow=True)
+    yield Route("showRun", "GET", "runs/{run}", show_run, OneRun, model.Run, "read")
+    yield Route("cancelRun", "POST", "runs/{run}/cancel", cancel_run, OneRun, model.Run, "write")
+    yield Route("followRunLogs", "GET", "runs/{run}/logs", follow_run_logs, RunLogs, "stream", "read")
+    yield Route("listRunEvents", "GET", "runs/{run}/events", list_run_events, RunEvents, model.EventList, "read")
+    yield Route("showHtml", "GET", "runs/{run}/html", show_html, RunHtml, "document", "read", slow=True)
+    yield Route("getNotebook", "GET", "runs/{run}/notebook", get_notebook, OneRun, "document", "read", slow=True)
+    yield Route("listFiles", "GET", "runs/{run}/files", list_files, OneRun, model.RunFiles, "read")
+    yield Route("getFile", "GET", "runs/{run}/files/{path}", get_file, RunFilePath, "document", "read", slow=True)
+    yield Route("copyFiles", "POST", "runs/{run}/files/copy", copy_files, CopyRunFiles, model.CopiedFiles, "write", slow=True)
+    yield Route("listEvents", "GET", "events", list_events, AllEvents, model.EventList, "read")
+    yield Route("followEvents", "GET", "events/stream", follow_events, FollowEvents, "stream", "read")
+    yield Route("openapi", "GET", "openapi.json", get_openapi, Nothing, "document", "read")
+
+
+ROUTES: tuple[Route, ...] = tuple(_routes())
