@@ -1,0 +1,154 @@
+"""`python -m jupyter_jobs.runner RUN_DIR`: execute one run and leave `result.json`. Exit status 0 when that was written, else 1."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from jupyter_jobs.runner import live, processes, rundir, workspace
+from jupyter_jobs.runner.failures import RunFailed
+from jupyter_jobs.runner.log import Journal
+from jupyter_jobs.runner.outcome import Outcome, Stopped
+from jupyter_jobs.runner.rundir import Artifact, CellCount, LiveFacts, RunError, RunResult, RunSpec
+
+log = logging.getLogger("jupyter_jobs.runner")
+
+
+class Canceled(BaseException):
+    """SIGTERM came while the run was being prepared."""
+
+
+class Cancel:
+    """What SIGTERM does: end the preparation, ask the running kernel to stop, or, once it has ended, nothing."""
+
+    def __init__(self) -> None:
+        self.preparing = True
+        self.stop: Callable[[], None] | None = None
+
+    def connect(self, stop: Callable[[], None] | None) -> None:
+        """From now on, SIGTERM calls `stop`; with None, it is ignored."""
+        self.preparing = False
+        self.stop = stop
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.stop:
+            self.stop()
+        elif self.preparing:
+            raise Canceled
+
+
+def main(arguments: list[str]) -> int:
+    """Run the attempt whose directory is named."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    if len(arguments) != 2:
+        print("usage: python -m jupyter_jobs.runner RUN_DIR", file=sys.stderr)
+        return 1
+    began = time.time()
+    run_dir = Path(arguments[1]).absolute()
+    if (run_dir / rundir.RESULT).exists():
+        print(f"{run_dir} has a result already.", file=sys.stderr)
+        return 1
+    try:
+        spec = rundir.read_spec(run_dir)
+    except (OSError, msgspec.DecodeError) as error:
+        print(f"{run_dir / rundir.SPEC} cannot be read: {error}", file=sys.stderr)
+        return 1
+    cancel = Cancel()
+    signal.signal(signal.SIGTERM, cancel)
+    signal.signal(signal.SIGINT, cancel)
+    processes.adopt_orphans()
+    journal = Journal(run_dir, spec.run, spec.attempt, spec.hints)
+    rundir.write_result(run_dir, attempt(spec, run_dir, journal, cancel, began))
+    journal.hint_now()
+    return 0
+
+
+def attempt(spec: RunSpec, run_dir: Path, journal: Journal, cancel: Cancel, began: float) -> RunResult:
+    """Prepare, execute, clear away. Whatever happens is in the result."""
+    outcome = Outcome()
+    facts: list[LiveFacts] = []
+    sockets: list[Path] = []
+    try:
+        for note in spec.workspace.notes:
+            journal.note(note)
+        facts = [live.facts_of(bind) for bind in spec.workspace.binds]
+        _execute(spec, run_dir, journal, cancel, began, outcome, sockets)
+    except (Canceled, Stopped):
+        outcome.state = "canceled"
+    except RunFailed as failed:
+        outcome.fail(failed.error)
+    except Exception as error:
+        log.exception("The run failed for a reason of our own.")
+        outcome.fail(RunError(code="internal_error", message=f"The runner failed: {type(error).__name__}: {error}", mend="Report this error."))
+    finally:
+        cancel.connect(None)
+    return _clear_away(spec, run_dir, journal, began, facts, outcome, sockets)
+
+
+def _execute(spec: RunSpec, run_dir: Path, journal: Journal, cancel: Cancel, began: float, outcome: Outcome, sockets: list[Path]) -> None:
+    started = time.monotonic()
+    # its grammar of international URLs takes longer to build than everything else here to import; notebooks are checked without it
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+    from jupyter_jobs.runner import kernel
+    from jupyter_jobs.runner.execute import Execution
+
+    journal.phase("imports", time.monotonic() - started)
+    started = time.monotonic()
+    sockets.append(kernel.make_socket_dir(spec))
+    connection_file = sockets[0] / "kernel.json"
+    try:
+        env = kernel.environment_of(spec)
+        argv, cwd, additions = workspace.prepare(spec.workspace, run_dir, kernel.command_of(spec, connection_file), env)
+    except (workspace.WorkspaceFailed, OSError, ValueError) as error:
+        message = f"The run's workspace could not be made: {error}"
+        raise RunFailed(RunError(code="workspace_failed", message=message, mend="Run `jupyter jobs doctor`.")) from error
+    journal.phase("workspace", time.monotonic() - started)
+    execution = Execution(spec, run_dir, journal, kernel.make_kernel(spec, argv, connection_file), outcome, began)
+    execution.run({**env, **additions}, cwd, cancel.connect)
+
+
+def _clear_away(
+    spec: RunSpec, run_dir: Path, journal: Journal, began: float, facts: list[LiveFacts], outcome: Outcome, sockets: list[Path]
+) -> RunResult:
+    started = time.monotonic()
+    left = processes.end_processes(spec.run)
+    if left:
+        journal.note(f"Processes of this run that could not be ended: {', '.join(map(str, left))}.")
+    artifacts: list[Artifact] = []
+    try:
+        artifacts = workspace.collect(spec.workspace, run_dir)
+        workspace.clean(spec.workspace, run_dir, artifacts)
+    except OSError as error:
+        log.exception("The workspace could not be cleared away.")
+        message = f"The run's files could not be collected: {error}"
+        outcome.fail(RunError(code="workspace_failed", message=message, mend="Run `jupyter jobs doctor`."))
+    for directory in sockets:
+        shutil.rmtree(directory, ignore_errors=True)
+    journal.phase("clear", time.monotonic() - started)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return RunResult(
+        state=outcome.state,
+        error=outcome.error,
+        started_at=began,
+        ended_at=time.time(),
+        records=outcome.records,
+        artifacts=artifacts,
+        # kibibytes on Linux, bytes on macOS
+        peak_memory=peak * (1 if sys.platform == "darwin" else 1024) or None,
+        live=facts,
+        kernel_exit=outcome.kernel_exit,
+        cells=CellCount(done=outcome.done, total=outcome.total),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

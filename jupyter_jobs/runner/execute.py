@@ -1,0 +1,424 @@
+"""Run a notebook's cells: papermill's engine and client, on the frozen kernel, with outputs written down as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from pathlib import Path
+from queue import Empty
+from typing import Any, Literal
+
+import msgspec
+import nbformat
+from nbclient.exceptions import CellExecutionComplete, CellExecutionError, DeadKernelError
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, papermill_engines
+from papermill.exceptions import PapermillException
+from papermill.execute import prepare_notebook_metadata, remove_error_markers
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
+
+from jupyter_jobs.runner import failures, namespace, notebook, processes, records, rundir
+from jupyter_jobs.runner.failures import Place, RunFailed
+from jupyter_jobs.runner.kernel import RunKernel, is_python
+from jupyter_jobs.runner.log import Journal
+from jupyter_jobs.runner.outcome import Outcome, Stopped
+from jupyter_jobs.runner.rundir import CellRef, RunError, RunSpec
+
+ENGINE = "jupyter_jobs"
+GRACE = 3.0
+"""Seconds between asking a kernel to stop and killing it."""
+START_TIMEOUT = 120.0
+SHUTDOWN_TIMEOUT = 10.0
+"""Seconds that a kernel may take to end by itself after the last cell, for its exit handlers."""
+ANSWER_TIMEOUT = 30.0
+SAVE_INTERVAL = 3.0
+
+PLACE = (
+    "__import__('json').dumps([__import__('os').getcwd()] + [(lambda value: value if value is None or isinstance(value, int) else str(value))"
+    "(getattr(getattr(__import__('sys'), 'last_value', None), name, None)) for name in ('errno', 'filename')])"
+)
+
+
+class CellClient(PapermillNotebookClient):  # type: ignore[misc]
+    """papermill's client, which also writes down outputs as they come, and learns of the kernel's end at once."""
+
+    def __init__(self, execution: Execution, nb_man: Any, kernel: RunKernel) -> None:
+        # an idle message that is late is no failure of the cell; the kernel's end is seen without it
+        super().__init__(nb_man, km=kernel, raise_on_iopub_timeout=False, iopub_timeout=60, on_cell_executed=self._executed)
+        self.execution = execution
+        self.reply: dict[str, Any] = {}
+        self.cell_of_request: dict[str, int] = {}
+
+    def _executed(self, cell: Any, cell_index: int, execute_reply: dict[str, Any]) -> None:
+        self.reply = execute_reply["content"]
+
+    async def _async_poll_kernel_alive(self) -> None:
+        await asyncio.wait({self.execution.kernel.ended})
+        self.task_poll_for_reply.cancel()
+
+    async def _async_poll_output_msg(self, parent_msg_id: str, cell: Any, cell_index: int) -> None:
+        self.cell_of_request[parent_msg_id] = cell_index
+        while True:
+            message = await self.kc.iopub_channel.get_msg(timeout=None)
+            if self.take(message, parent_msg_id):
+                return
+
+    def take(self, message: dict[str, Any], request: str) -> bool:
+        """Process a message about a cell, whether of this request or, from a thread that goes on, of an earlier one. True: the request is done."""
+        parent = message["parent_header"].get("msg_id")
+        index = self.cell_of_request.get(parent)
+        if index is None:
+            return False
+        if parent != request and message["msg_type"] not in ("stream", "display_data", "update_display_data"):
+            return False
+        try:
+            self.process_message(message, self.nb.cells[index], index)
+        except CellExecutionComplete:
+            return True
+        return False
+
+    def process_message(self, message: dict[str, Any], cell: Any, cell_index: int) -> Any:
+        self.execution.saw(message["msg_type"], message["content"], cell_index)
+        return super().process_message(message, cell, cell_index)
+
+    async def drain(self) -> None:
+        """Take what a kernel that has died still managed to say."""
+        request = list(self.cell_of_request)[-1] if self.cell_of_request else ""
+        with contextlib.suppress(Empty):
+            while not self.take(await self.kc.iopub_channel.get_msg(timeout=0.2), request):
+                pass
+
+
+class CellEngine(NBClientEngine):  # type: ignore[misc]
+    """papermill's engine for this process's run."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, execution: Execution | None = None, **kwargs: object) -> None:
+        assert execution is not None
+        asyncio.run(execution.drive(nb_man))
+
+
+class Execution:
+    """The execution of one run: its kernel, its notebook, and why it stops."""
+
+    def __init__(self, spec: RunSpec, run_dir: Path, journal: Journal, kernel: RunKernel, outcome: Outcome, began: float) -> None:
+        self.spec = spec
+        self.kernel = kernel
+        self.outcome = outcome
+        self.cell: CellRef | None = None
+        self._run_dir = run_dir
+        self._journal = journal
+        self._began = began
+        self._cells: list[CellRef] = []
+        self._cwd = ""
+        self._env: dict[str, str] = {}
+        self._phase: Literal["starting", "cells", "ending"] = "starting"
+        self._stopping = ""
+        self._interrupt: asyncio.Future[None] | None = None
+        self._saver: notebook.Saver | None = None
+        self._on_loop: Callable[[Callable[[], None] | None], None] = lambda stop: None
+
+    def run(self, env: dict[str, str], cwd: str, on_loop: Callable[[Callable[[], None] | None], None]) -> None:
+        """Execute the notebook; `outcome` tells how it went. Raises RunFailed, Stopped.
+
+        `on_loop` is given the function that asks for a stop (callable from a signal handler) once the loop runs, and None when it is over.
+        """
+        self._env, self._cwd, self._on_loop = env, cwd, on_loop
+        nb = self._load()
+        self._saver = notebook.Saver(nb, self._run_dir / rundir.NOTEBOOK, SAVE_INTERVAL)
+        papermill_engines.register(ENGINE, CellEngine)
+        # papermill.execute_notebook's own steps, but for those that format braces in paths, change this process's directory, and put cells of
+        # their own into the notebook when it failed
+        try:
+            papermill_engines.execute_notebook_with_engine(
+                ENGINE, nb, self.spec.kernel.name or "kernel", progress_bar=False, autosave_cell_every=0, execution=self
+            )
+        finally:
+            self._saver.save(final=True)
+
+    def _load(self) -> Any:
+        spec = self.spec
+        try:
+            nb = remove_error_markers(load_notebook_node(spec.notebook))
+        except (ValueError, KeyError, AttributeError, TypeError, nbformat.ValidationError) as error:
+            message = f"{spec.notebook_path or spec.notebook} is not a notebook: {str(error).splitlines()[0][:300]}"
+            raise RunFailed(RunError(code="notebook_invalid", message=message, mend="Open it in JupyterLab and save it again.")) from error
+        numbers = {cell.get("id", ""): number for number, cell in enumerate(nb.cells, 1)}
+        nb.metadata["kernelspec"] = {"name": spec.kernel.name, "display_name": spec.kernel.display_name, "language": spec.kernel.language}
+        if spec.parameters:
+            try:
+                json.dumps(spec.parameters, allow_nan=False)
+                nb = parameterize_notebook(nb, spec.parameters, kernel_name=spec.kernel.name or "kernel", language=spec.kernel.language)
+            except (PapermillException, ValueError, TypeError, NotImplementedError) as error:
+                message = f"The parameters cannot be written in the kernel's language, {spec.kernel.language}: {error}"
+                raise RunFailed(RunError(code="parameters_not_possible", message=message)) from error
+            for cell in nb.cells:
+                if cell.get("id") not in numbers:
+                    cell["id"] = notebook.unique_id("injected-parameters", numbers)
+        self._cells = [CellRef(id=cell.get("id", ""), number=numbers.get(cell.get("id", ""), 0)) for cell in nb.cells]
+        self.outcome.total = sum(cell.cell_type == "code" and ref.number > 0 for cell, ref in zip(nb.cells, self._cells, strict=True))
+        return prepare_notebook_metadata(nb, spec.notebook_path, rundir.NOTEBOOK)
+
+    # -- stopping ------------------------------------------------------------------------------------------------------
+
+    def stop(self, reason: str) -> None:
+        """Interrupt the kernel and kill it after the grace. A cancel that is asked for again, or before any cell runs, kills at once."""
+        if self._phase != "cells" or (self._stopping and reason == "canceled"):
+            self._stopping = self._stopping or (reason if self._phase == "starting" else "")
+            self.kernel.kill()
+        elif not self._stopping:
+            self._stopping = reason
+            self._interrupt = asyncio.ensure_future(self.kernel.interrupt_kernel())
+            asyncio.get_running_loop().call_later(GRACE, self.kernel.kill)
+
+    def _why_stopped(self) -> RunFailed | Stopped:
+        if self._stopping == "canceled":
+            return Stopped()
+        limit = self.spec.cell_timeout if self._stopping == "cell_time_limit_exceeded" else self.spec.time_limit
+        return RunFailed(failures.time_limit(self._stopping, limit or 0, self.cell))
+
+    # -- the run, on the loop ------------------------------------------------------------------------------------------
+
+    async def drive(self, nb_man: Any) -> None:
+        """Start the kernel, run the cells, read the records, end the kernel. Raises RunFailed, Stopped."""
+        loop = asyncio.get_running_loop()
+        client = CellClient(self, nb_man, self.kernel)
+
+        def cancel() -> None:
+            loop.call_soon_threadsafe(self.stop, "canceled")
+
+        self._on_loop(cancel)
+        loop.add_signal_handler(signal.SIGCHLD, lambda: processes.reap_orphans(self.kernel.pid))
+        if self.spec.time_limit:
+            loop.call_later(max(0.0, self.spec.time_limit - (time.time() - self._began)), self.stop, "time_limit_exceeded")
+        try:
+            started = time.monotonic()
+            await self._start(client)
+            self._journal.phase("kernel", time.monotonic() - started)
+            self._phase = "cells"
+            self._journal.state("running")
+            started = time.monotonic()
+            await self._run_cells(client)
+            self._journal.phase("cells", time.monotonic() - started)
+            await self._record_variables(client)
+        finally:
+            self._phase = "ending"
+            started = time.monotonic()
+            await self._end(client)
+            self._journal.phase("shutdown", time.monotonic() - started)
+            self._on_loop(None)
+
+    async def _start(self, client: CellClient) -> None:
+        kernel = self.kernel
+        try:
+            await kernel.launch(self._env, self._cwd, lambda number, text: self._journal.output("stderr" if number == 2 else "stdout", text))
+        except OSError as error:
+            raise RunFailed(failures.kernel_not_started(self.spec, str(error), "")) from error
+        client.kc = kernel.client()
+        client.kc.start_channels()
+        client.kc.allow_stdin = False
+        ready = asyncio.ensure_future(client.kc.wait_for_ready(timeout=START_TIMEOUT))
+        await asyncio.wait({ready, kernel.ended}, return_when=asyncio.FIRST_COMPLETED)
+        if kernel.ended.done():
+            ready.cancel()
+            await asyncio.wait({ready})
+            if self._stopping:
+                raise self._why_stopped()
+            kernel.close()
+            status = kernel.ended.result()
+            if status == namespace.EXIT_FAILED and (self._run_dir / "work" / namespace.ERROR_FILE).exists():
+                message = f"The run's workspace could not be made: {kernel.tail().removeprefix('jupyter_jobs: ')}"
+                raise RunFailed(RunError(code="workspace_failed", message=message, mend="Run `jupyter jobs doctor`."))
+            reason = f"its process ended with exit status {status}" if status >= 0 else f"its process was killed by signal {-status}"
+            raise RunFailed(failures.kernel_not_started(self.spec, reason, kernel.tail(), status))
+        try:
+            await ready
+        except RuntimeError as error:
+            raise RunFailed(failures.kernel_not_started(self.spec, f"it did not answer within {START_TIMEOUT:g} s", kernel.tail())) from error
+        if self._stopping:
+            raise self._why_stopped()
+        info = await client.async_wait_for_reply(client.kc.kernel_info())
+        client.nb.metadata["language_info"] = info["content"]["language_info"]
+
+    async def _run_cells(self, client: CellClient) -> None:
+        assert self._saver is not None
+        for index, cell in enumerate(client.nb.cells):
+            ref = self._cells[index]
+            if self._stopping:
+                raise self._why_stopped()
+            client.nb_man.cell_start(cell, index)
+            is_code = cell.cell_type == "code"
+            if is_code:
+                self.cell, self._journal.cell, client.reply = ref, ref.number, {}
+                self._journal.progress(self.outcome.done, self.outcome.total, ref)
+            try:
+                with self._cell_limit():
+                    await client.async_execute_cell(cell, index)
+            except CellExecutionError as error:
+                if not self._exits(client.reply):
+                    client.nb_man.cell_exception(cell, cell_index=index)
+                    raise await self._why_failed(client, cell) from error
+            except DeadKernelError as error:
+                await client.drain()
+                client.nb_man.cell_exception(cell, cell_index=index)
+                raise self._why_dead(cell) from error
+            finally:
+                notebook.merge_streams(cell, index, client._display_id_map)
+                client.nb_man.cell_complete(cell, cell_index=index)
+                self._saver.changed()
+            if is_code and ref.number:
+                self.outcome.done += 1
+            if self._exits(client.reply):
+                self._journal.note(f"{failures.where(ref)} ended the run (exit status 0); the cells after it were not run.")
+                break
+        self.cell, self._journal.cell = None, 0
+        self._journal.progress(self.outcome.done, self.outcome.total)
+        if self._stopping:
+            raise self._why_stopped()
+
+    @contextlib.contextmanager
+    def _cell_limit(self) -> Iterator[None]:
+        limit = self.spec.cell_timeout
+        timer = asyncio.get_running_loop().call_later(limit, self.stop, "cell_time_limit_exceeded") if limit else None
+        try:
+            yield
+        finally:
+            if timer:
+                timer.cancel()
+
+    def _exits(self, reply: Mapping[str, Any]) -> bool:
+        """Whether the cell ended the run in good order: sys.exit(0), exit(), quit()."""
+        if reply.get("ename") == "SystemExit":
+            return failures.exit_status(reply.get("evalue", "")) == 0
+        payload = reply.get("payload") or []
+        return any(item.get("source") == "ask_exit" for item in payload)
+
+    async def _why_failed(self, client: CellClient, cell: Any) -> RunFailed | Stopped:
+        if self._stopping:
+            return self._explained(cell, self._why_stopped())
+        place = Place()
+        if is_python(self.spec):
+            with contextlib.suppress(ValueError, TypeError, SyntaxError):
+                answers = await self._evaluate(client, {"place": PLACE})
+                text = records.text_of(answers.get("place", {}))
+                if text is not None:
+                    place = msgspec.convert(records.from_text(text, python=True), _PlaceTuple).place()
+        assert self.cell is not None
+        seen = self._cwd if self.spec.workspace.mode == "copy" else ""
+        project = notebook.project_seen(seen, self.spec.workspace.cwd, self.spec.workspace.project)
+        return RunFailed(failures.of_cell(self.spec, self.cell, client.reply, place, project))
+
+    def _why_dead(self, cell: Any) -> RunFailed | Stopped:
+        if self._stopping:
+            return self._explained(cell, self._why_stopped())
+        return self._explained(cell, RunFailed(failures.kernel_died(self.cell, self.kernel.ended.result(), "")))
+
+    def _explained(self, cell: Any, why: RunFailed | Stopped) -> RunFailed | Stopped:
+        """Put the reason into the cell's outputs, where the kernel could not or did not know it."""
+        name, text = ("Canceled", "The run was canceled.") if isinstance(why, Stopped) else (_title(why.error.code), why.error.message)
+        line = f"{name}: {text}"
+        cell.outputs.append(notebook.error_output(name, text))
+        self._journal.output("stderr", line + "\n")
+        return why
+
+    async def _end(self, client: CellClient) -> None:
+        kernel = self.kernel
+        client.set_widgets_metadata()
+        if kernel.pid:
+            if not kernel.ended.done():
+                await kernel.request_shutdown()
+                await asyncio.wait({kernel.ended}, timeout=GRACE if self._stopping else SHUTDOWN_TIMEOUT)
+            if not kernel.ended.done():
+                if not self._stopping:
+                    self._journal.note(f"The kernel was still running {SHUTDOWN_TIMEOUT:g} s after the last cell and was killed.")
+                kernel.kill()
+            self.outcome.kernel_exit = await kernel.ended
+            kernel.close()
+        if client.kc:
+            client.kc.stop_channels()
+        await kernel.cleanup_resources()
+
+    # -- what the kernel says ------------------------------------------------------------------------------------------
+
+    def saw(self, kind: str, content: Mapping[str, Any], index: int) -> None:
+        """Write down what a message of this kind tells of a cell, at once."""
+        number = self._cells[index].number
+        if kind == "stream":
+            self._journal.output("stderr" if content["name"] == "stderr" else "stdout", content["text"], number)
+        elif kind == "error":
+            self._journal.output("stderr", failures.joined(content.get("traceback") or [f"{content.get('ename')}: {content.get('evalue')}"]), number)
+        elif kind in ("display_data", "update_display_data", "execute_result"):
+            for name, value in records.of_output(content.get("data", {}), content.get("metadata", {})).items():
+                self._record(name, value)
+
+    def _record(self, name: str, value: object) -> None:
+        self.outcome.records[name] = value
+        self._journal.record(name, value)
+
+    async def _record_variables(self, client: CellClient) -> None:
+        python = is_python(self.spec)
+        names = list(dict.fromkeys(self.spec.record))
+        if not names:
+            return
+        answers = await self._evaluate(client, {name: records.expression(name, python) for name in names})
+        for name in names:
+            text = records.text_of(answers.get(name, {}))
+            if text is None and not python and name not in answers:
+                text = await self._shown(client, name)
+            if text is not None:
+                self._record(name, records.from_text(text, python))
+            elif name not in self.outcome.records:
+                self._journal.note(f"“{name}” was not recorded: after the last cell there was no such variable.")
+        if self._stopping:
+            raise self._why_stopped()
+
+    async def _evaluate(self, client: CellClient, expressions: dict[str, str]) -> dict[str, Any]:
+        """The kernel's answers by name; none from a kernel that ends or is too slow."""
+        request = client.kc.execute("", silent=True, store_history=False, allow_stdin=False, user_expressions=expressions)
+        reply = await self._answer(_message_to(client.kc.shell_channel, request, "execute_reply"))
+        return (reply or {}).get("user_expressions") or {}
+
+    async def _shown(self, client: CellClient, name: str) -> str | None:
+        """What a kernel without user_expressions (R) shows of a name. Only where a bare name is an expression and not a command."""
+        if self.spec.kernel.language.lower() != "r":
+            return None
+        request = client.kc.execute(name, store_history=False, allow_stdin=False)
+        result = await self._answer(_message_to(client.kc.iopub_channel, request, "execute_result", "display_data", "error"))
+        text = ((result or {}).get("data") or {}).get("text/plain")
+        return text if isinstance(text, str) else None
+
+    async def _answer(self, coming: Coroutine[object, object, dict[str, Any]]) -> dict[str, Any] | None:
+        answer = asyncio.ensure_future(coming)
+        waiting: set[asyncio.Future[Any]] = {answer, self.kernel.ended}
+        await asyncio.wait(waiting, timeout=ANSWER_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            answer.cancel()
+            return None
+        content: dict[str, Any] = answer.result()
+        return content
+
+
+class _PlaceTuple(msgspec.Struct, array_like=True):
+    cwd: str
+    errno: int | None
+    filename: str | int | None
+
+    def place(self) -> Place:
+        return Place(cwd=self.cwd, errno=self.errno, filename=self.filename if isinstance(self.filename, str) else "")
+
+
+async def _message_to(channel: Any, request: str, *kinds: str) -> dict[str, Any]:
+    while True:
+        message = await channel.get_msg(timeout=None)
+        if message["parent_header"].get("msg_id") == request and message["msg_type"] in kinds:
+            content: dict[str, Any] = message["content"]
+            return content
+
+
+def _title(code: str) -> str:
+    return "".join(part.capitalize() for part in code.split("_"))

@@ -1,0 +1,29 @@
+"""How an execution went."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from jupyter_jobs.runner.rundir import RunError
+
+
+class Stopped(Exception):
+    """The run was told to stop, and has."""
+
+
+class Outcome(msgspec.Struct):
+    """Filled as the execution goes, so that what was reached is known however it ends."""
+
+    state: Literal["complete", "failed", "canceled"] = "complete"
+    error: RunError | None = None
+    records: dict[str, object] = {}
+    kernel_exit: int | None = None
+    done: int = 0
+    total: int = 0
+
+    def fail(self, error: RunError) -> None:
+        """The run has failed; what failed first counts."""
+        self.state = "failed"
+        self.error = self.error or error
