@@ -1,0 +1,6 @@
+window.MathJax = {
+  tex: { inlineMath: [['$', '$'], ['\\(', '\\)']], displayMath: [['$$', '$$'], ['\\[', '\\]']], processEscapes: true, processEnvironments: true, tags: 'ams' },
+  svg: { fontCache: 'global' },
+  options: { enableMenu: false, ignoreHtmlClass: 'mathjax_ignore|tex2jax_ignore|jp-RenderedText' }
+};
+window.PlotlyConfig = { MathJaxConfig: 'local' };
