@@ -10,7 +10,8 @@ from msgspec import Meta
 from jupyter_jobs import model
 from jupyter_jobs.actions import create, health, inspect, jobs, results, runs
 from jupyter_jobs.actions.context import Context
-from jupyter_jobs.api.answers import SANDBOX, Document, Stream, file_document
+from jupyter_jobs.api.answers import Document, Stream, file_document
+from jupyter_jobs.api.pages import page_of
 from jupyter_jobs.api.streams import EventStream, job_log, run_log
 from jupyter_jobs.api.table import Route
 from jupyter_jobs.model import Request
@@ -108,6 +109,7 @@ class RunHtml(Request, frozen=True, kw_only=True):
 
     run: str
     inline: bool = False
+    theme: Literal["auto", "light", "dark"] = "auto"
 
 
 class RunFilePath(Request, frozen=True, kw_only=True):
@@ -180,7 +182,7 @@ def cancel_job(context: Context, request: OneJob) -> model.Job:
 
 
 def show_snapshot(context: Context, request: OneJob) -> model.SnapshotView:
-    return jobs.show_snapshot(context, request.job)
+    return results.snapshot_view(context, request.job)
 
 
 def list_runs(context: Context, request: ListRuns) -> model.RunList:
@@ -221,21 +223,20 @@ def follow_run_logs(context: Context, request: RunLogs) -> Stream:
 
 
 def show_html(context: Context, request: RunHtml) -> Document:
-    page = results.html_page(context, request.run, inline=request.inline)
-    return file_document(page, "text/html; charset=utf-8", headers={"Content-Security-Policy": SANDBOX})
+    return file_document(page_of(context, request.run, inline=request.inline, theme=request.theme), "text/html; charset=utf-8")
 
 
 def get_notebook(context: Context, request: OneRun) -> Document:
-    path = results.notebook_path(context, request.run)
+    path = results.run_notebook(context, request.run)
     return file_document(path, "application/x-ipynb+json", attachment=f"{request.run}.ipynb")
 
 
 def list_files(context: Context, request: OneRun) -> model.RunFiles:
-    return results.list_files(context, request.run)
+    return results.run_files(context, request.run)
 
 
 def get_file(context: Context, request: RunFilePath) -> Document:
-    path = results.file_path(context, request.run, request.path)
+    path = results.open_file(context, request.run, request.path)
     return file_document(path, "application/octet-stream", attachment=path.name)
 
 

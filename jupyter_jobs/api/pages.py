@@ -1,0 +1,43 @@
+"""A run's executed notebook as a page: which files it may show, what its banner says."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from jupyter_jobs.actions.context import Context
+from jupyter_jobs.actions.jobs import show_job
+from jupyter_jobs.actions.results import run_directory, run_notebook
+from jupyter_jobs.actions.runs import show_run
+from jupyter_jobs.reports.html import Banner, Theme, cached_html
+from jupyter_jobs.runner.workspace import artifact_root
+
+ASSETS = "../../../../static/jupyter_jobs/vendor"
+"""From `<base_url>jupyter-jobs/api/runs/<run>/html` to what `static/vendor` holds, wherever the server's base URL is."""
+
+
+def page_of(context: Context, run: str, *, inline: bool, theme: Theme) -> Path:
+    """The file of the page, rendered if it is not yet. Raises `NotFound` for a run without a notebook, `BadInput`, `Unavailable`."""
+    found = show_run(context, run)
+    job = show_job(context, found.job)
+    directory = run_directory(context, found.id)
+    banner: Banner = {
+        "run": found.number,
+        "job": job.name,
+        "label": found.label,
+        "state": found.status,
+        "snapshot": job.snapshot,
+        "at": (found.ended_at or found.started_at or found.created_at).isoformat(),
+        "error": found.error.message if found.error else "",
+        "cell": found.error.cell.id if found.error and found.error.cell else "",
+    }
+    return context.heavy(
+        cached_html,
+        run_notebook(context, found.id),
+        directory / "html",
+        assets="inline" if inline else ASSETS,
+        banner=banner,
+        files_root=[artifact_root(directory), context.data_dir / "snapshots" / job.snapshot / "tree"],
+        folder=str(PurePosixPath(job.notebook).parent),
+        theme=theme,
+        title=f"{job.name} · {found.label or found.id}",
+    )

@@ -1,0 +1,127 @@
+"""A process for work that would keep the server's from answering: hashing, copying, rendering. It takes calls by stdin, one after the other.
+
+`concurrent.futures` would import the server's own `__main__` in each worker, which for JupyterLab takes seconds and a hundred megabytes.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import IO, ParamSpec, TypeVar
+
+from jupyter_jobs.errors import Unavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+NICENESS = 5
+"""Freezing yields to the server's and the kernels' own work."""
+
+
+class Workers:
+    """At most `count` worker processes, started when they are first needed and kept. Usable from any thread."""
+
+    def __init__(self, count: int) -> None:
+        # a place is a live process, or None where one may be started; taking one waits for its turn
+        self._places: queue.LifoQueue[subprocess.Popen[bytes] | None] = queue.LifoQueue()
+        for _ in range(count):
+            self._places.put(None)
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """The function's result, computed in a worker; function, arguments and result must pickle. Raises what it raises, and `Unavailable`
+        when the worker died over it."""
+        process = self._places.get()
+        try:
+            if process is None or process.poll() is not None:
+                process = self._start()
+            try:
+                _send(process.stdin, (function, args, kwargs))
+                succeeded, answer = _receive(process.stdout)
+            except (EOFError, BrokenPipeError):
+                self._end(process)
+                process = None
+                raise Unavailable(
+                    f"The process that worked on {function.__name__} ended before it was done.",
+                    code="worker_died",
+                    mend="Perhaps memory ran out; try again, or leave out large folders.",
+                ) from None
+            except BaseException:
+                # what was sent or read is half a message
+                self._end(process)
+                process = None
+                raise
+        finally:
+            self._places.put(process)
+        if not succeeded:
+            raise answer
+        result: T = answer
+        return result
+
+    def close(self) -> None:
+        """End the workers, whatever they are doing."""
+        with self._lock:
+            self._closed = True
+            processes = list(self._processes)
+        for process in processes:
+            self._end(process)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._closed:
+                raise Unavailable("The server is stopping.", code="stopping", mend="Ask again when it is back.")
+            process = subprocess.Popen([sys.executable, "-P", "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self._processes.add(process)
+            return process
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                # what is still in the buffer has no reader any more
+                with suppress(BrokenPipeError, ValueError):
+                    pipe.close()
+        with self._lock:
+            self._processes.discard(process)
+
+
+def serve() -> None:
+    """Answer calls until stdin ends."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not end up among the answers
+    os.nice(NICENESS)
+    while True:
+        try:
+            function, args, kwargs = _receive(sys.stdin.buffer)
+        except EOFError:
+            return
+        try:
+            answer = (True, function(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - it is the caller's
+            answer = (False, error.with_traceback(None))
+        _send(answers, answer)
+
+
+def _send(stream: IO[bytes] | None, message: object) -> None:
+    assert stream is not None
+    pickle.dump(message, stream)
+    stream.flush()
+
+
+def _receive(stream: IO[bytes] | None) -> tuple:  # type: ignore[type-arg]
+    assert stream is not None
+    message: tuple = pickle.load(stream)  # type: ignore[type-arg]
+    return message
+
+
+if __name__ == "__main__":
+    serve()
