@@ -51,17 +51,16 @@ def cgroups(proc: Path, controller: str) -> Iterator[Path]:
             if len(fields) < dash + 4:
                 continue
             kind, options = fields[dash + 1], fields[dash + 3].split(",")
-            if kind == "cgroup2" and not controllers or kind == "cgroup" and controller in controllers.split(",") and controller in options:
+            unified = kind == "cgroup2" and not controllers
+            if unified or (kind == "cgroup" and controller in controllers.split(",") and controller in options):
                 yield from _upwards(_unescape(fields[3]), Path(_unescape(fields[4])), inside)
 
 
 def _upwards(root: str, mount: Path, inside: str) -> Iterator[Path]:
     # the mount may show only a part of the hierarchy (a container without a cgroup namespace): `root` is that part
-    if root == "/" or inside == root or inside.startswith(root + "/"):
-        relative = inside if root == "/" else inside[len(root) :]
-    else:
-        relative = ""
-    group = mount / relative.strip("/")
+    root = root.rstrip("/")
+    below = inside == root or inside.startswith(root + "/")
+    group = mount / inside[len(root) :].strip("/") if below else mount
     while True:
         if group.is_dir():
             yield group
@@ -74,8 +73,8 @@ def _quota(group: Path) -> float | None:
     if text := _read(group / "cpu.max"):
         quota, _, period = text.partition(" ")
         return None if quota == "max" else int(quota) / int(period or 100_000)
-    limit, period = _number(group / "cpu.cfs_quota_us"), _number(group / "cpu.cfs_period_us")
-    return limit / period if limit and period and limit > 0 else None
+    limit, each = _number(group / "cpu.cfs_quota_us"), _number(group / "cpu.cfs_period_us")
+    return limit / each if limit and each and limit > 0 else None
 
 
 def _room(group: Path) -> int | None:

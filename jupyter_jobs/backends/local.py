@@ -21,9 +21,11 @@ KILL_SECONDS = 10.0
 
 # what our own runner needs; the notebook's variables come from its job, not from the environment of a dispatcher
 KEPT = frozenset(
-    "PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TMPDIR LD_LIBRARY_PATH DYLD_LIBRARY_PATH PYTHONPATH PYTHONDONTWRITEBYTECODE XDG_RUNTIME_DIR "
-    "XDG_DATA_HOME XDG_CONFIG_HOME XDG_CACHE_HOME JUPYTER_DATA_DIR JUPYTER_CONFIG_DIR JUPYTER_CONFIG_PATH JUPYTER_PATH JUPYTER_RUNTIME_DIR "
-    "JUPYTER_PLATFORM_DIRS JUPYTER_PREFER_ENV_PATH JUPYTER_NO_CONFIG SYSTEMROOT".split()
+    """
+    PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TMPDIR LD_LIBRARY_PATH DYLD_LIBRARY_PATH PYTHONPATH PYTHONDONTWRITEBYTECODE
+    XDG_RUNTIME_DIR XDG_DATA_HOME XDG_CONFIG_HOME XDG_CACHE_HOME JUPYTER_DATA_DIR JUPYTER_CONFIG_DIR JUPYTER_CONFIG_PATH JUPYTER_PATH
+    JUPYTER_RUNTIME_DIR JUPYTER_PLATFORM_DIRS JUPYTER_PREFER_ENV_PATH JUPYTER_NO_CONFIG SYSTEMROOT
+    """.split()  # noqa: SIM905 - shorter than a line for each
 )
 
 
@@ -55,7 +57,9 @@ class LocalBackend:
                     start_new_session=True,
                 )
         except OSError as error:
-            raise Unavailable(f"The runner of {submission.run} could not be started: {error}.", code="runner_not_started", run=submission.run) from error
+            raise Unavailable(
+                f"The runner of {submission.run} could not be started: {error}.", code="runner_not_started", run=submission.run
+            ) from error
         # a child stays a zombie until we wait for it, so it can be identified even if it ended at once
         process = processes.identify(child.pid)
         self._children[process] = child

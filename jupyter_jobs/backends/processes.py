@@ -64,7 +64,7 @@ async def ended(process: Process) -> None:
         return
     except (AttributeError, OSError):
         # the one place that looks again and again: platforms and sandboxes without pidfd
-        while alive(process):
+        while alive(process):  # noqa: ASYNC110
             await asyncio.sleep(1)
         return
     try:
@@ -73,13 +73,18 @@ async def ended(process: Process) -> None:
             return
         loop = asyncio.get_running_loop()
         over: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(descriptor, lambda: over.done() or over.set_result(None))
+        loop.add_reader(descriptor, _tell, over)
         try:
             await over
         finally:
             loop.remove_reader(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _tell(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)
 
 
 def send(process: Process, number: signal.Signals) -> bool:

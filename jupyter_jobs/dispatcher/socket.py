@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -78,15 +78,21 @@ def check_speaks(mine: Hello, theirs: Hello) -> None:
 
 
 class Server:
-    """Answers on the socket. `nudged`, `drain` and `left` (a subscriber went) are called on the event loop."""
+    """Answers on the socket. A nudge or a subscriber that leaves sets `wake`; nothing is promised any more once `draining` is set."""
 
     def __init__(
-        self, me: Hello, *, nudged: Callable[[], None], drain: Callable[[str], None], left: Callable[[], None], status: Callable[[], DispatcherStatus]
+        self,
+        me: Hello,
+        *,
+        wake: asyncio.Event,
+        draining: asyncio.Event,
+        drain: Callable[[str], None],
+        status: Callable[[], Awaitable[DispatcherStatus]],
     ) -> None:
         self._me = me
-        self._nudged = nudged
+        self._wake = wake
+        self._draining = draining
         self._drain = drain
-        self._left = left
         self._status = status
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -99,7 +105,6 @@ class Server:
 
     async def listen(self, path: Path) -> None:
         """Listen at `path`, in place of a socket file that a dead dispatcher left. Only the holder of the lock may call this."""
-        path.unlink(missing_ok=True)
         listening = bind_private(path, socket.SOCK_STREAM)
         previous, self._server = self._server, await asyncio.start_unix_server(self._serve, sock=listening, limit=LINE_BYTES)
         if previous is not None:
@@ -128,7 +133,7 @@ class Server:
                 return
             _send(writer, Message(hello=self._me))
             while line := await reader.readline():
-                self._answer(msgspec.json.decode(line, type=Message), writer)
+                await self._answer(msgspec.json.decode(line, type=Message), writer)
         except (ConnectionError, ValueError):
             # a peer that went away or does not speak this language: ValueError is also msgspec's and a line too long
             return
@@ -136,25 +141,28 @@ class Server:
             self._writers.discard(writer)
             if writer in self._subscribers:
                 self._subscribers.discard(writer)
-                self._left()
+                self._wake.set()
             writer.close()
 
-    def _answer(self, message: Message, writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, message: Message, writer: asyncio.StreamWriter) -> None:
         if message.nudge:
-            self._nudged()
+            if self._draining.is_set():
+                raise ConnectionResetError("ending")
+            self._wake.set()
             _send(writer, Message(ok=True))
         if message.subscribe:
             self._subscribers.add(writer)
             _send(writer, Message(seq=self._seq))
         if message.status is True:
-            _send(writer, Message(status=self._status()))
+            _send(writer, Message(status=await self._status()))
         if message.drain or message.stop:
             _send(writer, Message(ok=True))
             self._drain("asked to stop" if message.stop else "asked to make room for a newer one")
 
 
 def bind_private(path: Path, kind: socket.SocketKind) -> socket.socket:
-    """A bound Unix socket with mode 0600; its directory is private already."""
+    """A Unix socket with mode 0600 bound at `path`, in place of a file that a dead process left; its directory is private already."""
+    path.unlink(missing_ok=True)
     bound = socket.socket(socket.AF_UNIX, kind)
     try:
         bound.bind(check_address(path))
@@ -277,7 +285,7 @@ async def dispatcher_appeared(settings: Jobs) -> None:
     waiting = bind_private(mine, socket.SOCK_DGRAM)
     try:
         # bound first, then looked: one that starts in between rings here
-        while not await asyncio.to_thread(_answers, str(directory / DISPATCHER_SOCKET)):
+        while not await asyncio.to_thread(answers, directory / DISPATCHER_SOCKET):
             await asyncio.get_running_loop().sock_recv(waiting, 16)
     finally:
         waiting.close()
@@ -297,10 +305,11 @@ def ring(directory: Path) -> None:
                 continue
 
 
-def _answers(path: str) -> bool:
+def answers(path: Path) -> bool:
+    """Whether somebody listens on the socket at `path`."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as attempt:
         try:
-            attempt.connect(path)
+            attempt.connect(str(path))
         except (ConnectionError, FileNotFoundError):
             return False
         return True

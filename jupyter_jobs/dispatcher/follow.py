@@ -1,0 +1,233 @@
+"""Runs under way: what their files say goes into the store, in order, and at the end how they ended."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from jupyter_jobs.backends.base import Exit
+from jupyter_jobs.dispatcher.cancel import cancel
+from jupyter_jobs.dispatcher.state import Active, Dispatch, log
+from jupyter_jobs.lifecycle import RunState
+from jupyter_jobs.model import CellRef, LivePath, Progress, RunError, RunFile
+from jupyter_jobs.runner import rundir
+from jupyter_jobs.runner.rundir import RunEvent, RunResult
+from jupyter_jobs.store import artifacts, attempts, events, runs
+
+EXIT = "exit.json"
+LOG_TAIL = 2000
+
+
+async def follow(dispatch: Dispatch, active: Active) -> None:
+    """Follow a started run to its end and settle it in the store. Nothing that a run does ends this early; only cancelling the task does."""
+    assert active.handle is not None
+    ended = asyncio.ensure_future(dispatch.backend.wait(active.handle))
+    canceling = asyncio.ensure_future(cancel(dispatch, active, ended))
+    try:
+        while not ended.done() and not canceling.done():
+            changed = asyncio.ensure_future(active.changed.wait())
+            await asyncio.wait({changed, ended, canceling}, return_when=asyncio.FIRST_COMPLETED)
+            changed.cancel()
+            if active.changed.is_set():
+                active.changed.clear()
+                await _take_in(dispatch, active)
+                # what comes meanwhile sets `changed` again and is read in one go, so the last always lands
+                await asyncio.wait({ended, canceling}, timeout=dispatch.limits.progress, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done() and (failure := ended.exception()) is not None:
+            log.error("the backend lost %s: %s", active.run, failure)
+        end = ended.result() if ended.done() and ended.exception() is None else Exit()
+        await _take_in(dispatch, active)
+        await settle(dispatch, active, end)
+    finally:
+        ended.cancel()
+        canceling.cancel()
+        await asyncio.gather(ended, canceling, return_exceptions=True)
+
+
+async def settle(dispatch: Dispatch, active: Active, end: Exit) -> None:
+    """Write how an ended attempt ended, from `result.json`, or that it was interrupted. Tries again at each heartbeat if the store refuses."""
+    state, error, result = await asyncio.to_thread(_conclude, active, end)
+    await conclude(dispatch, active, state, error, result, end)
+
+
+async def conclude(
+    dispatch: Dispatch, active: Active, state: RunState, error: RunError | None, result: RunResult | None = None, end: Exit | None = None
+) -> None:
+    """Move a run to a final state with all that belongs to it, in one transaction."""
+    while not active.abandoned:
+        try:
+            moved = await dispatch.ledger.write(_write_end, active, state, error, result, end or Exit())
+        except SQLAlchemyError as failure:
+            log.error("the end of %s could not be stored and is tried again: %s", active.run, _reason(failure))
+            await dispatch.next_beat()
+            continue
+        if moved:
+            log.info("%s attempt %d: %s%s", active.run, active.attempt, state, f" ({error.code})" if error else "")
+        else:
+            log.warning("%s attempt %d is no longer in the store as an active run; its end was not stored", active.run, active.attempt)
+        return
+
+
+def _write_end(conn: Connection, active: Active, state: RunState, error: RunError | None, result: RunResult | None, end: Exit) -> bool:
+    at = events.now() if result is None else _time(result.ended_at)
+    moved = runs.move(
+        conn,
+        active.run,
+        state,
+        attempt=active.attempt,
+        error=error,
+        at=at,
+        started_at=None if result is None else _time(result.started_at),
+        progress=None if result is None else _final_progress(result, active.progress),
+        records=None if result is None else dict(result.records),
+        peak_memory=None if result is None else result.peak_memory,
+        workspace=active.workspace or None,
+        live=None if result is None else [_live(facts) for facts in result.live],
+    )
+    if moved:
+        attempts.end(conn, active.run, active.attempt, state, exit_code=_exit_code(end), error=error, at=at)
+        if result is not None:
+            artifacts.replace(conn, active.run, [_file(each) for each in result.artifacts])
+    return moved
+
+
+async def _take_in(dispatch: Dispatch, active: Active) -> None:
+    """Read what the run has appended since last time and store it. A refusal of the store is tried again at the next change."""
+    try:
+        found, offset = await asyncio.to_thread(rundir.read_records, active.directory / rundir.EVENTS, RunEvent, active.offset)
+    except (OSError, msgspec.MsgspecError) as failure:
+        log.error("the events of %s cannot be read: %s", active.run, failure)
+        return
+    if not found or active.abandoned:
+        return
+    started: datetime | None = None
+    progress, records = active.progress, dict(active.records)
+    for event in found:
+        if event.kind == "state" and event.state == RunState.RUNNING and not active.running:
+            started = _time(event.at)
+        elif event.kind == "progress":
+            progress = _progress(event)
+        elif event.kind == "record":
+            records[event.name] = event.value
+    try:
+        await dispatch.ledger.write(
+            _write_changes,
+            active,
+            started,
+            progress if progress != active.progress else None,
+            records if records != active.records else None,
+        )
+    except SQLAlchemyError as failure:
+        log.error("the progress of %s could not be stored and is tried again: %s", active.run, _reason(failure))
+        return
+    active.offset, active.progress, active.records = offset, progress, records
+    active.running = active.running or started is not None
+
+
+def _write_changes(conn: Connection, active: Active, started: datetime | None, progress: Progress | None, records: dict[str, object] | None) -> None:
+    if started is not None:
+        runs.move(conn, active.run, RunState.RUNNING, attempt=active.attempt, started_at=started, workspace=active.workspace or None)
+    if progress is not None:
+        runs.set_progress(conn, active.run, active.attempt, progress)
+    if records is not None:
+        runs.set_records(conn, active.run, active.attempt, records)
+
+
+def _conclude(active: Active, end: Exit) -> tuple[RunState, RunError | None, RunResult | None]:
+    try:
+        result = rundir.read_result(active.directory)
+    except (OSError, msgspec.MsgspecError) as failure:
+        log.error("the result of %s cannot be read: %s", active.run, failure)
+        result = None
+    if result is not None:
+        return RunState(result.state), _error(result), result
+    end = _remember_exit(active.directory, end)
+    if active.cancel.is_set():
+        return RunState.CANCELED, None, None
+    return RunState.FAILED, interrupted(active, end), None
+
+
+def interrupted(active: Active, end: Exit) -> RunError:
+    """Why a run without a result failed, as far as anybody knows."""
+    detail: dict[str, object] = {}
+    how = ""
+    mend = "Run it again; the log shows how far it came."
+    if end.signal is not None:
+        how, detail["signal"] = f" by signal {end.signal}", end.signal
+        if end.signal == 9:
+            mend = "The system ends processes like this when memory runs out. Run it again with less data, or fewer runs at a time."
+    elif end.code is not None:
+        how, detail["exit_code"] = f" with exit code {end.code}", end.code
+    if tail := _tail(active.directory / "runner.log"):
+        detail["log"] = tail
+    return RunError(code="interrupted", message=f"The process of run {active.run} ended{how} without a result.", mend=mend, detail=detail)
+
+
+def _remember_exit(directory: Path, end: Exit) -> Exit:
+    """Keep what only the parent learns, for a later dispatcher; or read what an earlier one kept."""
+    file = directory / EXIT
+    try:
+        if end != Exit():
+            rundir.write_atomic(file, msgspec.json.encode(end))
+        elif file.exists():
+            return msgspec.json.decode(file.read_bytes(), type=Exit)
+    except (OSError, msgspec.MsgspecError) as failure:
+        log.warning("%s: %s", file, failure)
+    return end
+
+
+def _error(result: RunResult) -> RunError | None:
+    if result.error is not None:
+        return msgspec.convert(msgspec.to_builtins(result.error), RunError)
+    if result.state == "failed":
+        return RunError(code="failed", message="The run failed without saying why.", mend="See its log.")
+    return None
+
+
+def _progress(event: RunEvent) -> Progress:
+    cell = None if event.cell is None else CellRef(id=event.cell.id, number=event.cell.number)
+    return Progress(done=min(event.done, event.total), total=event.total, cell=cell)
+
+
+def _final_progress(result: RunResult, last: Progress | None) -> Progress:
+    failed_at = None if result.error is None or result.error.cell is None else result.error.cell
+    cell = CellRef(id=failed_at.id, number=failed_at.number) if failed_at else last.cell if last and result.state != "complete" else None
+    return Progress(done=min(result.cells.done, result.cells.total), total=result.cells.total, cell=cell)
+
+
+def _live(facts: rundir.LiveFacts) -> LivePath:
+    modified = None if facts.modified is None else _time(facts.modified)
+    return LivePath(path=facts.path, writable=facts.writable, files=facts.files, bytes=facts.bytes, modified=modified)
+
+
+def _file(artifact: rundir.Artifact) -> RunFile:
+    media_type = mimetypes.guess_type(artifact.path)[0] or ""
+    return RunFile(path=artifact.path, bytes=artifact.bytes, kind=artifact.kind, media_type=media_type)
+
+
+def _exit_code(end: Exit) -> int | None:
+    return end.code if end.signal is None else -end.signal
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _tail(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            opened.seek(max(0, file.stat().st_size - LOG_TAIL))
+            return opened.read().decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
+def _reason(failure: SQLAlchemyError) -> str:
+    # not str(failure), which shows the statement with its parameters
+    return str(getattr(failure, "orig", None) or type(failure).__name__)
