@@ -54,4 +54,4 @@ def end(
 def list_of(conn: Connection, run: str) -> list[Attempt]:
     """A run's attempts, first one first."""
     rows = conn.execute(select(attempts).where(attempts.c.run == run).order_by(attempts.c.number)).mappings()
-    return [msgspec.convert(dict(row), Attempt) for row in rows]
+    return [msgspec.convert({name: row[name] for name in Attempt.__struct_fields__}, Attempt) for row in rows]

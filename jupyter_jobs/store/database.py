@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from jupyter_jobs.errors import BadInput, Unavailable
@@ -37,12 +37,14 @@ def open_store(data_dir: str | Path, db_url: str = "") -> Engine:
     _private_directory(directory)
     try:
         url = make_url(db_url) if db_url else URL.create("sqlite", database=str(directory / "jobs.sqlite"))
-    except ValueError as error:
-        raise BadInput("`Jobs.db_url` is not a SQLAlchemy URL.", code="db_url", mend="Write it like postgresql+psycopg://user@host/name.") from error
-    engine = _sqlite_engine(url) if url.get_backend_name() == "sqlite" else create_engine(url, pool_pre_ping=True)
+        engine = _sqlite_engine(url) if url.get_backend_name() == "sqlite" else create_engine(url, pool_pre_ping=True)
+    except (ArgumentError, ImportError) as error:
+        # the URL itself stays unsaid: it may hold a password
+        what = f"needs the module {error.name}" if isinstance(error, ImportError) else "is not a SQLAlchemy URL"
+        raise BadInput(f"`Jobs.db_url` {what}.", code="db_url", mend="Write it like postgresql+psycopg://user@host/name.") from None
     try:
         bring_up_to_date(engine)
-    except OperationalError as error:
+    except DBAPIError as error:
         engine.dispose()
         where = url.render_as_string(hide_password=True)
         raise Unavailable(
@@ -143,7 +145,10 @@ def is_network_file_system(kind: str) -> bool:
 
 
 def _private_directory(directory: Path) -> None:
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _no_store(directory, error) from error
     status = directory.stat()
     if status.st_mode & 0o077 and status.st_uid == os.getuid():
         directory.chmod(0o700)
@@ -159,11 +164,7 @@ def _sqlite_engine(url: URL) -> Engine:
         # made here, so that it and the files that SQLite puts beside it are never readable by others
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise Unavailable(
-            f"The store {path} cannot be opened: {error.strerror}.",
-            code="store_unreachable",
-            mend="Set `Jobs.data_dir` to a folder that you can write.",
-        ) from error
+        raise _no_store(path, error) from error
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
     journal = journal_mode_for(path)
 
@@ -179,6 +180,11 @@ def _sqlite_engine(url: URL) -> Engine:
     event.listen(engine, "connect", prepare)
     event.listen(engine, "begin", begin)
     return engine
+
+
+def _no_store(path: Path, error: OSError) -> Unavailable:
+    mend = "Set `Jobs.data_dir` to a folder that you can write."
+    return Unavailable(f"The store {path} cannot be opened: {error.strerror}.", code="store_unreachable", mend=mend)
 
 
 def _back_up(engine: Engine, version: int) -> None:
