@@ -1,0 +1,182 @@
+"""Collecting what a project's own rules keep: by git's answer in a work tree, by a walk elsewhere; nested work trees each by their own rules."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Sequence
+
+from jupyter_jobs.model import Finding
+from jupyter_jobs.snapshot import git
+from jupyter_jobs.snapshot.ignore import IgnoreRules, walk
+from jupyter_jobs.snapshot.listing import NEVER, QUIET, Listing, Region, parents
+from jupyter_jobs.snapshot.names import safe_text
+
+
+def add_named(listing: Listing, path: str) -> None:
+    """Add one path that was named: a file, a link, or a folder with what its rules keep."""
+    for above in reversed(parents(path, itself=True)):
+        status = status_of(listing, above)
+        if status is None:
+            return
+        if stat.S_ISLNK(status.st_mode):
+            listing.links[above] = status
+            return
+    if status is not None and stat.S_ISREG(status.st_mode):
+        listing.files[path] = status
+    elif status is not None and stat.S_ISDIR(status.st_mode):
+        listing.directories.add(path)
+        collect(listing, f"{path}/", True, 0)
+
+
+def status_of(listing: Listing, path: str) -> os.stat_result | None:
+    try:
+        return os.lstat(f"{listing.directory}/{path}")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError:
+        listing.unreadable.append(path)
+        return None
+
+
+def collect(listing: Listing, prefix: str, ask_git: bool, enough: int) -> bool:
+    """List the tree below `prefix` by its own rules, git's if possible. True: it was too much."""
+    base = f"{listing.directory}/{prefix}".rstrip("/") or "/"
+    answer = git.list_names(base) if ask_git else git.GitAnswer(None)
+    if answer.note:
+        listing.notes.append(Finding(code="git_not_asked", level="note", message=answer.note, path=safe_text(prefix)))
+    if answer.names is not None:
+        listing.regions.append(Region(prefix, None))
+        _add_git_names(listing, prefix, answer.names)
+        return False
+    above, lead = git.rules_above(base) if answer.note or os.path.lexists(f"{base}/.git") else ((), b"")
+    rules = IgnoreRules(base, ".gitignore", above, lead, prefix)
+    listing.regions.append(Region(prefix, rules))
+    found = walk(rules, base, "", _never(listing, prefix), enough)
+    listing.directories.update(prefix + path for path in found.directories)
+    listing.left_out.extend((prefix + path, is_directory) for path, is_directory in found.left_out)
+    listing.special.extend(prefix + path for path in found.special)
+    listing.unreadable.extend(prefix + path for path in found.unreadable)
+    for path in found.names:
+        add_path(listing, prefix + path)
+    for path in found.nested:
+        listing.directories.add(prefix + path)
+        collect(listing, f"{prefix}{path}/", True, enough)
+    return bool(enough) and len(found.names) > enough
+
+
+def _never(listing: Listing, prefix: str) -> Callable[[str, str, bool], bool]:
+    """`walk`'s question, with what is worth telling noted down."""
+
+    def never(path: str, name: str, is_directory: bool) -> bool:
+        if not listing.never(prefix + path, name, is_directory):
+            return False
+        if name not in QUIET:
+            listing.left_out.append((prefix + path, is_directory))
+        return True
+
+    return never
+
+
+def add_path(listing: Listing, path: str) -> os.stat_result | None:
+    status = status_of(listing, path)
+    if status is not None:
+        if stat.S_ISREG(status.st_mode):
+            listing.files[path] = status
+        elif stat.S_ISLNK(status.st_mode):
+            listing.links[path] = status
+        elif not stat.S_ISDIR(status.st_mode):
+            listing.special.append(path)
+    return status
+
+
+def _add_git_names(listing: Listing, prefix: str, names: Sequence[str]) -> None:
+    """Add what git listed, enter nested work trees, and look into every directory for what git does not list: empty ones, sockets."""
+    never = _never(listing, prefix)
+    folders: dict[str, bool] = {"": True}
+
+    def wanted(folder: str) -> bool:
+        known = folders.get(folder)
+        if known is None:
+            known = wanted(folder.rpartition("/")[0]) and not never(folder, folder.rpartition("/")[2], True)
+            folders[folder] = known
+        return known
+
+    nested: list[str] = []
+    before = len(listing.links)
+    base = f"{listing.directory}/{prefix}"
+    files, links, is_regular, is_link = listing.files, listing.links, stat.S_ISREG, stat.S_ISLNK
+    for name in dict.fromkeys(names):
+        folder, _, last = name.rstrip("/").rpartition("/")
+        known = folders.get(folder)
+        if not (wanted(folder) if known is None else known) or last in NEVER:
+            continue
+        try:
+            status = os.lstat(base + name)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError:
+            listing.unreadable.append(prefix + name)
+            continue
+        if is_regular(status.st_mode):
+            files[prefix + name] = status
+        elif is_link(status.st_mode):
+            links[prefix + name] = status
+        elif stat.S_ISDIR(status.st_mode):
+            nested.append(name.rstrip("/"))
+        else:
+            listing.special.append(prefix + name)
+    if len(links) > before:
+        _drop_behind_links(listing, prefix)
+    kept = {folder for folder, keep in folders.items() if keep and prefix + folder not in links}
+    inner = [
+        path
+        for path in nested
+        if os.path.lexists(f"{base}{path}/.git") or not any(folder == path or folder.startswith(f"{path}/") for folder in kept)
+    ]
+    for path in inner:
+        if not never(path, path.rpartition("/")[2], True):
+            listing.directories.add(prefix + path)
+            collect(listing, f"{prefix}{path}/", os.path.lexists(f"{base}{path}/.git"), 0)
+    listing.directories.update(prefix + folder for folder in kept if folder)
+    _look_around(listing, prefix, kept, set(inner), never)
+
+
+def _drop_behind_links(listing: Listing, prefix: str) -> None:
+    """A tracked file whose directory has since become a link is deleted, as git sees it; the link is what there is."""
+    for path in [path for path in listing.files if path.startswith(prefix) and any(above in listing.links for above in parents(path))]:
+        del listing.files[path]
+
+
+def _look_around(listing: Listing, prefix: str, kept: set[str], inner: set[str], never: Callable[[str, str, bool], bool]) -> None:
+    folders = sorted(kept)
+    while folders:
+        doubtful: dict[str, str] = {}
+        for folder in folders:
+            inside = f"{folder}/" if folder else ""
+            try:
+                with os.scandir(f"{listing.directory}/{prefix}{folder}") as stream:
+                    entries = list(stream)
+            except PermissionError:
+                listing.unreadable.append(prefix + folder)
+                continue
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            for entry in entries:
+                path = inside + entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    if path not in kept and path not in inner and not never(path, entry.name, True):
+                        doubtful[path] = "directory"
+                elif prefix + path not in listing.files and prefix + path not in listing.links and not never(path, entry.name, False):
+                    doubtful[path] = "file" if entry.is_file(follow_symlinks=False) or entry.is_symlink() else "special"
+        ignored = git.explain(f"{listing.directory}/{prefix}", doubtful)
+        folders = []
+        for path, kind in doubtful.items():
+            if kind == "file" or path in ignored:
+                listing.left_out.append((prefix + path, kind == "directory"))
+            elif kind == "special":
+                listing.special.append(prefix + path)
+            else:
+                kept.add(path)
+                listing.directories.add(prefix + path)
+                folders.append(path)
