@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import urlsplit, urlunsplit
 
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
@@ -33,6 +34,8 @@ STATIC = Path(__file__).parent / "static"
 HEARTBEAT_SECONDS = 60.0
 """How often active runs are reported as activity; idle cullers look every few minutes."""
 WORKERS = 2
+PREFIX = "JUPYTER_JOBS_"
+"""Of the environment variables by which a kernel finds us."""
 
 T = TypeVar("T")
 
@@ -75,15 +78,24 @@ class JobsApp(ExtensionApp):
 
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:
         """Kernels that start from now on find us by their environment. The secret is good for our own routes only."""
-        os.environ["JUPYTER_JOBS_URL"] = url_path_join(serverapp.connection_url, ROOT)
-        os.environ["JUPYTER_JOBS_SECRET"] = self.secret
-        if isinstance(root := getattr(serverapp.contents_manager, "root_dir", None), str):
-            os.environ["JUPYTER_JOBS_ROOT"] = root
+        os.environ.update(self._for_kernels(serverapp))
         self._spawn(self._begin())
 
+    def _for_kernels(self, serverapp: ServerApp) -> dict[str, str]:
+        # a kernel is on this machine, and the host name that the server shows to others may mean nothing here
+        url = urlsplit(serverapp.connection_url)
+        if serverapp.ip in ("", "*", "0.0.0.0", "::", "localhost"):
+            url = url._replace(netloc=f"127.0.0.1:{serverapp.port}")
+        root = getattr(serverapp.contents_manager, "root_dir", "")
+        if serverapp.sock or not isinstance(root, str):
+            return {}
+        found = {"URL": url_path_join(urlunsplit(url), ROOT), "SECRET": self.secret, "ROOT": root, "CERTIFICATE": serverapp.certfile}
+        return {f"{PREFIX}{name}": value for name, value in found.items() if value}
+
     async def stop_extension(self) -> None:
-        for name in ("URL", "SECRET", "ROOT"):
-            os.environ.pop(f"JUPYTER_JOBS_{name}", None)
+        if os.environ.get(f"{PREFIX}SECRET") == self.secret:
+            for name in ("URL", "SECRET", "ROOT", "CERTIFICATE"):
+                os.environ.pop(f"{PREFIX}{name}", None)
         if self._beat is not None:
             self._beat.cancel()
         for task in self._tasks:
@@ -140,10 +152,12 @@ class JobsApp(ExtensionApp):
         from sqlalchemy.exc import SQLAlchemyError
 
         from jupyter_jobs.actions.context import Context
+        from jupyter_jobs.api.kernelspecs import blocking
         from jupyter_jobs.store.database import open_store
 
         data_dir = Path(self.jobs.data_dir).expanduser().absolute()
         assert self.serverapp is not None
+        assert self.serverapp.kernel_spec_manager is not None
         try:
             engine = open_store(data_dir, self.jobs.db_url)
         except (OSError, SQLAlchemyError) as error:
@@ -154,7 +168,7 @@ class JobsApp(ExtensionApp):
             engine=engine,
             settings=self.jobs,
             data_dir=data_dir,
-            kernel_specs=self.serverapp.kernel_spec_manager,
+            kernel_specs=blocking(self.serverapp.kernel_spec_manager, loop),
             locate=self._locate,
             user="",
             heavy=self._workers.call,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, Protocol, cast
 from urllib.parse import quote
 
@@ -18,7 +19,7 @@ from tornado import web
 from tornado.iostream import StreamClosedError
 
 from jupyter_jobs.api.answers import SANDBOX, Document, Message, Stream
-from jupyter_jobs.api.news import News, pump
+from jupyter_jobs.api.news import News, batches
 from jupyter_jobs.api.routes import ROUTES
 from jupyter_jobs.api.table import Route, decode, find_route
 from jupyter_jobs.errors import BadInput, JobsError, NotFound, TooLarge
@@ -178,7 +179,7 @@ class JobsHandler(ExtensionHandlerMixin, APIHandler):
         self.set_header("X-Accel-Buffering", "no")
         self.write(b": here\n\n")
         await self.flush()
-        self._stream = asyncio.ensure_future(pump(stream, self.host.news, self.host.in_thread, self._send_messages))
+        self._stream = asyncio.ensure_future(self._send_batches(stream))
         try:
             await self._stream
         except asyncio.CancelledError:
@@ -188,9 +189,11 @@ class JobsHandler(ExtensionHandlerMixin, APIHandler):
             self._stream = None
         self.finish(set_content_type="text/event-stream; charset=utf-8")
 
-    async def _send_messages(self, messages: Sequence[Message]) -> None:
-        self.write(b"".join(map(as_event, messages)) or b": still here\n\n")
-        await self.flush()
+    async def _send_batches(self, stream: Stream) -> None:
+        async with aclosing(batches(stream, self.host.news, self.host.in_thread)) as found:
+            async for messages in found:
+                self.write(b"".join(map(as_event, messages)) or b": still here\n\n")
+                await self.flush()
 
     def on_connection_close(self) -> None:
         if self._stream is not None:

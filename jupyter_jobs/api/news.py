@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -111,20 +111,20 @@ class News:
                 listener.ring()
 
 
-async def pump(stream: Stream, news: News, in_thread: InThread[Batch], send: Callable[[Sequence[Message]], Awaitable[None]]) -> None:
-    """Send what `stream` has, then wait for news and send again, until it ends or `send` raises. `send([])` means: still there."""
+async def batches(stream: Stream, news: News, in_thread: InThread[Batch]) -> AsyncGenerator[Sequence[Message], None]:
+    """What `stream` has, then what it has after each piece of news, until it ends. An empty batch now and then means: still there."""
     listener = news.listen(stream.job)
     try:
         while True:
             listener.forget()
             batch = await in_thread(stream.read)
             if batch.messages:
-                await send(batch.messages)
+                yield batch.messages
             if batch.ended:
                 return
             if batch.more or listener.watch(batch.watch):
                 continue
             while not await listener.wait(KEEP_ALIVE_SECONDS):
-                await send([])
+                yield []
     finally:
         listener.close()
