@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from jupyter_jobs.reports.media import Library
 
 Banner = Mapping[str, Json]
-"""What the page's banner says, all optional: `run` (number), `job` (name), `label`, `state`, `snapshot` (digest), `at` (ISO time), `error` (a sentence) and
-`cell` (id of the cell it names)."""
+"""What the page's banner says, all optional: `run` (number), `job` (name), `label`, `state`, `snapshot` (digest), `at` (ISO time), `error` (a
+sentence) and `cell` (id of the cell it names)."""
 
 Theme = Literal["auto", "light", "dark"]
 
@@ -52,9 +52,10 @@ def render_html(
 ) -> str:
     """The page of a notebook, as text.
 
-    `assets`: `inline` for one self-contained page, else the URL of the folder that serves `static/vendor/`'s files. `files_root`: where relative images
-    are looked for, one folder or several in order (a run's files, then its snapshot's tree); `folder`: the notebook's own, relative to it. `theme` `auto`
-    follows the browser. `NotFound` without the notebook, `BadInput` where it is none, `Unavailable` where libraries are needed inline and were not built.
+    `assets`: `inline` for one self-contained page, else the URL of the folder that serves the files of `static/vendor/`. `files_root`: where relative
+    images are looked for, one folder or several in order (a run's files, then its snapshot's tree); `folder`: the notebook's own, relative to it.
+    `theme` `auto` follows the browser. `NotFound` without the notebook, `BadInput` where it is none, `Unavailable` where libraries are needed inline
+    and were not built.
     """
     try:
         raw = notebook.read_bytes()

@@ -21,6 +21,7 @@ from jupyter_jobs.snapshot.source import check_parameters as check_parameters
 from jupyter_jobs.snapshot.source import imports_of as imports_of
 from jupyter_jobs.snapshot.source import language_of as language_of
 from jupyter_jobs.snapshot.source import parameters_cell as parameters_cell
+from jupyter_jobs.snapshot.source import parameters_cell_findings as parameters_cell_findings
 from jupyter_jobs.snapshot.source import parameters_of as parameters_of
 from jupyter_jobs.snapshot.source import reassigned_later as reassigned_later
 

@@ -108,6 +108,27 @@ def imports_of(notebook: NotebookNode) -> list[Import]:
     return list(found.values())
 
 
+def parameters_cell_findings(notebook: NotebookNode) -> list[Finding]:
+    """What is wrong with the `parameters` cell itself: it cannot be read, or there are several (papermill takes the first)."""
+    tagged = parameters_cell(notebook)
+    if tagged is None:
+        return []
+    cell, source = tagged
+    findings = []
+    if language_of(notebook) == "python" and _tree(source) is None:
+        message = f"The parameters cell (cell {cell.number}) is not Python that can be read, so its defaults are unknown."
+        findings.append(Finding(code="parameters_unreadable", level="warning", message=message, mend="Keep magics out of it.", cell=cell.number))
+    others = [
+        number
+        for number, other in enumerate(notebook.cells, start=1)
+        if number > cell.number and other.cell_type == "code" and "parameters" in other.metadata.get("tags", [])
+    ]
+    if others:
+        message = f"Cell {others[0]} is tagged “parameters” too; only cell {cell.number} counts."
+        findings.append(Finding(code="parameters_twice", level="warning", message=message, mend="Remove the tag there.", cell=others[0]))
+    return findings
+
+
 def check_parameters(notebook: NotebookNode, names: Collection[str]) -> list[Finding]:
     """What would keep the job's values of these parameters from counting: no such parameter, assigned again, used before they are injected."""
     if not names:

@@ -4,6 +4,19 @@
   var framed = window.parent !== window;
   var dark = page.theme === 'dark' || (page.theme === 'auto' && window.matchMedia('(prefers-color-scheme: dark)').matches);
 
+  // The widgets' own code still speaks to MathJax 2.
+  if (window.MathJax.startup) {
+    window.MathJax.Hub = {
+      Queue: function (command) {
+        window.MathJax.startup.promise.then(function () {
+          return window.MathJax.typesetPromise([command[2]]);
+        });
+      }
+    };
+  } else {
+    delete window.MathJax;
+  }
+
   // A link to a file of the run cannot be followed from here: no origin, no cookie. Whoever shows this page opens it.
   function target(anchor) {
     var href = anchor.getAttribute('href') || '';
