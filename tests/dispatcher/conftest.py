@@ -80,10 +80,10 @@ class Store:
         """The states that a run went through, in order."""
         return [event.state for event in self.events(run) if event.kind == "run.state"]
 
-    def cancel(self, run: str) -> None:
+    async def cancel(self, run: str) -> None:
         with write(self.engine) as conn:
             assert runs.request_cancel(conn, run)
-        nudge(self.settings)
+        await asyncio.to_thread(nudge, self.settings)
 
     def directory_of(self, run: str, attempt: int = 1) -> Path:
         job, _, number = run.rpartition("-")

@@ -1,5 +1,6 @@
 """Stands in for the runner: `python stand_in.py RUN_DIR` does what the run's parameters say. Standard library only, so it starts at once."""
 
+import contextlib
 import json
 import os
 import signal
@@ -19,10 +20,8 @@ def event(**fields):
     with (directory / "events.jsonl").open("a") as file:
         file.write(json.dumps({"at": time.time(), **fields}) + "\n")
     hint = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    try:
+    with contextlib.suppress(OSError):
         hint.sendto(json.dumps({"run": spec["run"], "attempt": spec["attempt"]}).encode(), spec["hints"])
-    except OSError:
-        pass
     hint.close()
 
 
@@ -67,7 +66,7 @@ if what in ("stubborn", "orphan"):
     while True:
         signal.pause()
 if what == "hold":
-    open(does["gate"], "rb").close()
+    Path(does["gate"]).open("rb").close()
 for number in range(does.get("cells", 0)):
     event(kind="progress", done=number + 1, total=does["cells"], cell={"id": f"c{number}", "number": number + 1})
 if what == "fail":
