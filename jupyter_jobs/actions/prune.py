@@ -63,7 +63,7 @@ def prune(engine: Engine, data_dir: Path) -> None:
                 if digest not in known_snapshots:
                     remove_tree(data_dir / "snapshots" / digest)
             for digest in _names(data_dir / "environments"):
-                if digest not in known_environments:
+                if digest not in known_environments and digest != "index":
                     remove_tree(data_dir / "environments" / digest)
             _drop_objects(data_dir / "objects")
     except BlockingIOError:
