@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import os
@@ -13,6 +14,7 @@ from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.display import display
 
 from jupyter_jobs.cli import build_parser
+from jupyter_jobs.cli.run import create
 from jupyter_jobs.client import connect
 from jupyter_jobs.errors import BadInput, JobsError
 from jupyter_jobs.widgets import JobTable, JobView
@@ -46,20 +48,18 @@ class JobMagics(Magics):
                 self._run(args)
             elif args.command == "show:list_jobs":
                 with connect(args.url) as client:
-                    display(JobTable(client.jobs(status=args.status, search=args.search, limit=args.limit)))
+                    display(JobTable(client.jobs(status=args.status, search=args.search, limit=args.limit)))  # type: ignore[no-untyped-call]
             else:
-                display(JobView(args.job, url=args.url))
+                display(JobView(args.job, url=args.url))  # type: ignore[no-untyped-call]
         except JobsError as error:
             raise UsageError(str(error)) from error
 
-    def _run(self, args: object) -> None:
-        from jupyter_jobs.cli.run import create
-
-        with connect(getattr(args, "url", "")) as client:
-            job = create(client, args, path=contents_path(getattr(args, "path", "")) if client.remote else None)
-        view = JobView(job.id, url=getattr(args, "url", ""))
-        display(view)
-        if getattr(args, "wait", False):
+    def _run(self, args: argparse.Namespace) -> None:
+        with connect(args.url) as client:
+            job = create(client, args, path=contents_path(args.path) if client.remote else None)
+        view = JobView(job.id, url=args.url)
+        display(view)  # type: ignore[no-untyped-call]
+        if args.wait:
             view.wait()
 
 

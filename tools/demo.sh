@@ -6,5 +6,9 @@ export JUPYTER_DATA_DIR="${JOBS_DEMO_DIR:-$PWD/.cache/demo}"
 bin="$PWD/.venv/bin"
 export PATH="$bin:$PATH"
 jupyter jobs run examples/churn/report.ipynb --record auc,loss --wait
+job=$(jupyter jobs list --limit 1 --json | python -c 'import json, sys; print(json.load(sys.stdin)["jobs"][0]["id"])')
+echo
+echo "Their pages, read-only:"
+jupyter jobs html "$job" -o "$JUPYTER_DATA_DIR/html"
 echo
 echo "Look at it in JupyterLab: make lab      The same list again: JUPYTER_DATA_DIR=$JUPYTER_DATA_DIR .venv/bin/jupyter jobs list"

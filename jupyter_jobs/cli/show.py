@@ -123,13 +123,24 @@ def files(args: argparse.Namespace) -> int:
 
 
 def html(args: argparse.Namespace) -> int:
-    """The executed notebook as one self-contained HTML page."""
+    """The executed notebook as one self-contained HTML page; of a job, a page for each run that has one, in the folder `-o`."""
+    name: str = args.job_or_run
     with connect(args.url) as client:
-        page = client.html(args.run, inline=True)
+        if "-" not in name:
+            folder = Path(args.output or f"{client.job(name).id}-html")
+            folder.mkdir(parents=True, exist_ok=True)
+            for run in client.runs(name, limit=1000).runs:
+                if run.started_at is not None:
+                    _write_page(folder / f"{run.id}.html", client.html(run.id, inline=True))
+            return OK
+        page = client.html(name, inline=True)
     if args.output == "-":
         sys.stdout.write(page)
-        return OK
-    path = Path(args.output or f"{args.run}.html")
+    else:
+        _write_page(Path(args.output or f"{name}.html"), page)
+    return OK
+
+
+def _write_page(path: Path, page: str) -> None:
     path.write_text(page, encoding="utf-8")
     console.print(str(path.absolute()), markup=False, soft_wrap=True)
-    return OK
