@@ -1,0 +1,54 @@
+"""Real virtual environments and real wheels, made without a network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from jupyter_jobs.model import KernelInfo
+
+
+def build_wheel(folder: Path, name: str, version: str, files: dict[str, str], command: str = "") -> Path:
+    """A pure Python wheel of `files` (path → text); `command` makes a script of that name that calls `<name>:main`."""
+    info = f"{name}-{version}.dist-info"
+    content = dict(files)
+    content[f"{info}/METADATA"] = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    content[f"{info}/WHEEL"] = "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    if command:
+        content[f"{info}/entry_points.txt"] = f"[console_scripts]\n{command} = {name}:main\n"
+    record = ""
+    for path, text in content.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
+        record += f"{path},sha256={digest},{len(text.encode())}\n"
+    content[f"{info}/RECORD"] = record + f"{info}/RECORD,,\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    wheel = folder / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, text in content.items():
+            archive.writestr(path, text)
+    return wheel
+
+
+def make_venv(place: Path, *, pip: bool = False, python: str = sys.executable) -> Path:
+    """A virtual environment; returns its python."""
+    subprocess.run([python, "-m", "venv", *([] if pip else ["--without-pip"]), str(place)], check=True, capture_output=True)
+    return place / "bin" / "python"
+
+
+def pip(python: Path, *arguments: str) -> None:
+    """Run the tests' own pip on another environment, without a network."""
+    command = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "-q", *arguments]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def install(python: Path, *wheels: Path) -> None:
+    pip(python, "install", "--no-index", "--no-deps", "--no-compile", *map(str, wheels))
+
+
+def kernel_of(python: Path, name: str = "tested") -> KernelInfo:
+    argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    return KernelInfo(name=name, display_name="Tested", language="python", argv=argv)
