@@ -14,6 +14,7 @@ import msgspec
 from jupyter_jobs.dispatcher import lease
 from jupyter_jobs.dispatcher.socket import Server, answers, bind_private, ring
 from jupyter_jobs.dispatcher.state import Active, log
+from jupyter_jobs.errors import Conflict
 from jupyter_jobs.sockets import DISPATCHER_SOCKET, HINTS_SOCKET, LOCK, socket_directory
 
 HINT_BYTES = 4096
@@ -66,8 +67,10 @@ class Listening:
         log.warning("the sockets in %s were removed and are made again", self.directory)
         directory = await asyncio.to_thread(socket_directory, self._data_dir)
         if directory != self.directory or not lease.still_there(self._lock, directory / LOCK):
-            lock = lease.lock_now(directory / LOCK)
-            if lock is None:
+            try:
+                # one that has just started holds it until it has seen our lease
+                lock = await lease.lock(directory / LOCK)
+            except Conflict:
                 return False
             os.close(self._lock)
             self.directory, self._lock = directory, lock

@@ -38,7 +38,7 @@ async def start_what_fits(dispatch: Dispatch, carry: Carry) -> int:
         if await dispatch.ledger.write(_claim, first, *me):
             begin(
                 dispatch,
-                Active(run=first.run, job=first.job, attempt=first.attempt, directory=dispatch.directory_of(first.job, first.run, first.attempt)),
+                Active(run=first.run, job=first.job, attempt=first.attempt, directory=dispatch.directory_of(first.run, first.attempt)),
                 carry,
             )
 

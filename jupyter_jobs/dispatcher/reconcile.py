@@ -31,7 +31,7 @@ async def reconcile(dispatch: Dispatch, carry: Carry) -> None:
     for found in await dispatch.ledger.read(runs.active):
         if found.run in dispatch.active:
             continue
-        active = Active(run=found.run, job=found.job, attempt=found.attempt, directory=dispatch.directory_of(found.job, found.run, found.attempt))
+        active = Active(run=found.run, job=found.job, attempt=found.attempt, directory=dispatch.directory_of(found.run, found.attempt))
         active.workspace = await asyncio.to_thread(_workspace, active.directory)
         if found.cancel_requested:
             active.cancel.set()

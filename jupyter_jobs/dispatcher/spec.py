@@ -7,10 +7,13 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import Connection
 
+from jupyter_jobs.actions.run_spec import facts_of, make_run
 from jupyter_jobs.dispatcher.state import Active, Dispatch, log
 from jupyter_jobs.errors import JobsError
+from jupyter_jobs.runner import rundir
 from jupyter_jobs.settings import Jobs
 from jupyter_jobs.store import jobs
+from jupyter_jobs.store.database import read
 
 
 class EnvironmentCheck(msgspec.Struct, frozen=True):
@@ -56,5 +59,10 @@ def check_environment(settings: Jobs, check: EnvironmentCheck) -> None:
 
 
 def write_run(dispatch: Dispatch, active: Active) -> str:
-    """Make the run directory (0700) with `run.json`; the kind of workspace."""
-    raise NotImplementedError
+    """Make the run directory (0700) with `run.json`; the kind of workspace. Raises what `make_run` raises, and `OSError`."""
+    with read(dispatch.ledger.engine) as conn:
+        facts = facts_of(conn, active.run)
+    spec = make_run(facts, dispatch.settings, active.attempt, parallel=dispatch.parallel)
+    active.directory.mkdir(mode=0o700, parents=True)
+    rundir.write_spec(active.directory, spec)
+    return spec.workspace.mode

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jupyter_jobs.actions.places import run_dir
 from jupyter_jobs.backends.base import Backend, Handle
 from jupyter_jobs.dispatcher.ledger import Ledger
 from jupyter_jobs.model import Json, Progress
@@ -79,9 +80,9 @@ class Dispatch:
             self.draining.set()
             self.wake.set()
 
-    def directory_of(self, job: str, run: str, attempt: int) -> Path:
+    def directory_of(self, run: str, attempt: int) -> Path:
         """The run directory of an attempt."""
-        return Path(self.settings.data_dir) / "runs" / job / run.rpartition("-")[2] / str(attempt)
+        return run_dir(Path(self.settings.data_dir).absolute(), run, attempt)
 
     async def next_beat(self) -> None:
         """Return at the next heartbeat: when to try again what the store or a disk refused."""

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
+import tempfile
 
 import pytest
 from conftest import SECONDS, Store, gone, open_gate
@@ -33,9 +33,7 @@ print(ensure_dispatcher(Jobs(**json.loads(sys.argv[1]))).pid)
 
 
 async def test_many_who_start_one_at_once_get_the_same(store: Store) -> None:
-    values = json.dumps({"data_dir": store.settings.data_dir, "keep_dispatcher_seconds": 600})
-    callers = [subprocess.Popen([sys.executable, "-c", ENSURE, values], stdout=subprocess.PIPE, text=True) for _ in range(10)]
-    said = [caller.communicate(timeout=SECONDS)[0].strip() for caller in callers]
+    said = await asyncio.to_thread(_start_ten, store)
     assert len(set(said)) == 1
     pid = int(said[0])
     assert process.dispatcher_status(store.settings).pid == pid
@@ -49,6 +47,12 @@ async def test_many_who_start_one_at_once_get_the_same(store: Store) -> None:
     assert "pid" in (store.directory / "dispatcher.log").read_text()
 
 
+def _start_ten(store: Store) -> list[str]:
+    values = json.dumps({"data_dir": store.settings.data_dir, "keep_dispatcher_seconds": 600})
+    callers = [subprocess.Popen([sys.executable, "-c", ENSURE, values], stdout=subprocess.PIPE, text=True) for _ in range(10)]
+    return [caller.communicate(timeout=SECONDS)[0].strip() for caller in callers]
+
+
 async def test_a_second_one_is_refused(store: Store) -> None:
     first = store.spawn()
     with pytest.raises(Conflict) as refused:
@@ -60,8 +64,7 @@ async def test_a_second_one_is_refused(store: Store) -> None:
 
 async def test_a_second_one_behind_other_sockets_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     first = store.spawn()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(Path(os.environ["XDG_RUNTIME_DIR"]) / "other"))
-    Path(os.environ["XDG_RUNTIME_DIR"]).mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", tempfile.mkdtemp(dir=os.environ["XDG_RUNTIME_DIR"]))
     with pytest.raises(Conflict) as refused:
         async with store.dispatcher():
             pass
