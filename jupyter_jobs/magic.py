@@ -75,7 +75,8 @@ def contents_path(path: str) -> str:
     try:
         return file.relative_to(Path(root).resolve()).as_posix()
     except ValueError:
-        raise BadInput(f"{file} lies outside the server's root {root}.", code="outside_root", mend="Move it below, or use `jupyter jobs run`.") from None
+        message = f"{file} lies outside the server's root {root}."
+        raise BadInput(message, code="outside_root", mend="Move it below, or use `jupyter jobs run`.") from None
 
 
 def load_ipython_extension(shell: object) -> None:

@@ -48,7 +48,8 @@ class JobView(ipywidgets.VBox):  # type: ignore[misc]
 
     def _follow(self) -> None:
         with connect(self._url) as client:
-            for self._job in client.follow(self._job.id):
+            for job in client.follow(self._job.id):
+                self._job = job
                 self._show()
             self._table.value = runs_html(client.runs(self._job.id, limit=200))
 

@@ -38,7 +38,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = argparse.ArgumentParser(prog="jupyter jobs", description="Run notebooks as jobs: frozen project and environment, one run per combination.")
+    about = "Run notebooks as jobs: frozen project and environment, one run per combination."
+    parser = argparse.ArgumentParser(prog="jupyter jobs", description=about)
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 

@@ -14,6 +14,7 @@ from jupyter_jobs import grid
 from jupyter_jobs.cli import CANCELED, FAILED, OK
 from jupyter_jobs.cli.output import console, counts_text, errors, print_findings, print_json, runs_table
 from jupyter_jobs.client import Client, connect
+from jupyter_jobs.lifecycle import FINAL
 from jupyter_jobs.model import Combinations, CombinationsRequest, CreateJob, Job, LivePath
 
 
@@ -104,10 +105,11 @@ def wait(client: Client, job: Job, *, show: bool) -> Job:
     )
     with Progress(*columns, console=errors, disable=not show, transient=True) as progress, _cancel_on_interrupt(client, job):
         task = progress.add_task("queued", total=job.total)
-        for job in client.follow(job.id):
-            ended = sum(job.counts.get(state, 0) for state in ("complete", "failed", "canceled"))
-            progress.update(task, completed=ended, description=counts_text(job))
-    return job
+        latest = job
+        for latest in client.follow(job.id):
+            ended = sum(latest.counts.get(state, 0) for state in FINAL)
+            progress.update(task, completed=ended, description=counts_text(latest))
+    return latest
 
 
 @contextmanager
