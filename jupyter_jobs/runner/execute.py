@@ -157,10 +157,11 @@ class Execution:
             except (PapermillException, ValueError, TypeError, NotImplementedError) as error:
                 message = f"The parameters cannot be written in the kernel's language, {spec.kernel.language}: {error}"
                 raise RunFailed(RunError(code="parameters_not_possible", message=message)) from error
-            for cell in nb.cells:
-                if cell.get("id") not in numbers:
-                    cell["id"] = notebook.unique_id("injected-parameters", numbers)
-        self._cells = [CellRef(id=cell.get("id", ""), number=numbers.get(cell.get("id", ""), 0)) for cell in nb.cells]
+            injected = next(cell for cell in nb.cells if "injected-parameters" in cell.metadata.tags)
+            # an executed notebook that runs again has such a cell, which has just been replaced
+            injected["id"] = notebook.unique_id("injected-parameters", {cell.get("id", "") for cell in nb.cells if cell is not injected})
+            numbers[injected["id"]] = 0
+        self._cells = [CellRef(id=cell.get("id", ""), number=numbers[cell.get("id", "")]) for cell in nb.cells]
         self.outcome.total = sum(cell.cell_type == "code" and ref.number > 0 for cell, ref in zip(nb.cells, self._cells, strict=True))
         return prepare_notebook_metadata(nb, spec.notebook_path, rundir.NOTEBOOK)
 
@@ -219,6 +220,8 @@ class Execution:
             await kernel.launch(self._env, self._cwd, lambda number, text: self._journal.output("stderr" if number == 2 else "stdout", text))
         except OSError as error:
             raise RunFailed(failures.kernel_not_started(self.spec, str(error), "")) from error
+        if self._stopping:
+            raise self._why_stopped()
         client.kc = kernel.client()
         client.kc.start_channels()
         client.kc.allow_stdin = False

@@ -74,6 +74,11 @@ class RunKernel(AsyncKernelManager):
     ended: asyncio.Future[int]
     pid = 0
 
+    def __init__(self, **traits: object) -> None:
+        super().__init__(**traits)
+        self.pipes: list[Pipe] = []
+        self._tails: list[str] = []
+
     def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
         # complete already: a brace in a path is no placeholder
         assert self.kernel_spec is not None
@@ -109,13 +114,15 @@ class RunKernel(AsyncKernelManager):
 
     def close(self) -> None:
         """Read what is left of the kernel's output, and close everything."""
-        for pipe in getattr(self, "pipes", []):
+        while self.pipes:
+            pipe = self.pipes.pop()
             pipe.close()
+            self._tails.append(pipe.tail.strip())
 
     def tail(self) -> str:
         """The last of what the process wrote to its standard error, else to its standard output."""
-        tails = [pipe.tail.strip() for pipe in getattr(self, "pipes", [])]
-        return next((tail for tail in reversed(tails) if tail), "")
+        tails = [*self._tails, *(pipe.tail.strip() for pipe in reversed(self.pipes))]
+        return next((tail for tail in tails if tail), "")
 
 
 class Pipe:
