@@ -282,21 +282,22 @@ def _store(context: Context, request: CreateJob, plan: Plan, survey: Survey, sna
     with _staged(context.data_dir) as staging:
         _write_private(staging / "variables.json", json.dumps(kept).encode())
         _write_private(staging / "notebook.ipynb", nbformat.writes(plan.notebook).encode())  # type: ignore[no-untyped-call]
-        with write(context.engine) as conn:
-            snapshots.insert_snapshot(conn, snapshot)
-            snapshots.insert_environment(conn, environment)
-            job = jobs.insert(conn, new, total=len(plan.chosen))
-            runs.insert_many(conn, job, plan.chosen)
-            shown = jobs.get(conn, job)
-            assert shown is not None
-            _write_private(staging / "job.json", msgspec.json.encode(_described(shown)))
-            # last before the commit: a job in the store has its files
-            staging.rename(job_dir(context.data_dir, job))
-            try:
-                conn.commit()
-            except BaseException:
-                job_dir(context.data_dir, job).rename(staging)
-                raise
+        placed: Path | None = None
+        try:
+            with write(context.engine) as conn:
+                snapshots.insert_snapshot(conn, snapshot)
+                snapshots.insert_environment(conn, environment)
+                job = jobs.insert(conn, new, total=len(plan.chosen))
+                runs.insert_many(conn, job, plan.chosen)
+                shown = jobs.get(conn, job)
+                assert shown is not None
+                _write_private(staging / "job.json", msgspec.json.encode(_described(shown)))
+                # last before the commit: a job in the store has its files
+                placed = staging.rename(job_dir(context.data_dir, job))
+        except BaseException:
+            if placed is not None:
+                placed.rename(staging)
+            raise
     return shown
 
 

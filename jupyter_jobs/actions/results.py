@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import stat
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+
+from sqlalchemy import Engine
 
 from jupyter_jobs.actions.context import Context
 from jupyter_jobs.actions.jobs import job_id
@@ -15,6 +19,7 @@ from jupyter_jobs.errors import BadInput, Conflict, NotFound, TooLarge, Unavaila
 from jupyter_jobs.model import CopiedFiles, CopyFiles, LogLine, Run, RunFile, RunFiles, SnapshotView
 from jupyter_jobs.runner import rundir
 from jupyter_jobs.runner.workspace import artifact_root
+from jupyter_jobs.snapshot.names import os_name
 from jupyter_jobs.store import artifacts, jobs, snapshots
 from jupyter_jobs.store.database import read
 
@@ -35,7 +40,7 @@ def open_file(context: Context, run: str, path: str) -> Path:
     with read(context.engine) as conn:
         found = find_run(conn, run)
         files = artifacts.list_of(conn, found.id)
-    return _kept(context, found, _inside(path, "path"), files)
+    return _kept(context.data_dir, found, _inside(path, "path"), {file.path: file for file in files})
 
 
 def run_directory(context: Context, run: str, attempt: int = 0) -> Path:
@@ -84,16 +89,17 @@ def copy_files(context: Context, run: str, request: CopyFiles, *, anywhere: bool
     """Copy files of a run into its project, or into the folder `to` of it, under their paths. A folder among `paths` means all of the run's files
     in it. `anywhere`: `to` may be an absolute path outside.
 
-    Nothing is copied if one of them cannot be. Raises `NotFound`, `BadInput` (`bad_path`, `nothing_to_copy`), `Conflict` (`file_exists`, with
+    All is checked before anything is copied; where a disk refuses later, `copied` in the error's detail names what was done. Raises `NotFound`, `BadInput` (`bad_path`, `nothing_to_copy`), `Conflict` (`file_exists`, with
     `paths`), `TooLarge`, `Unavailable` (`not_copied`).
     """
     with read(context.engine) as conn:
         found = find_run(conn, run)
         job = jobs.get(conn, found.job)
         files = artifacts.list_of(conn, found.id)
-    project = Path(job.project) if job else Path()
+    project = Path(os_name(job.project)) if job else Path()
     target = _target(project, request.to, anywhere)
-    wanted = {path: _kept(context, found, path, files) for asked in request.paths for path in _expanded(files, _inside(asked, "paths"))}
+    listed = {file.path: file for file in files}
+    wanted = {path: _kept(context.data_dir, found, path, listed) for asked in request.paths for path in _expanded(files, _inside(asked, "paths"))}
     if not wanted:
         raise BadInput(f"No file of run {found.id} was named.", code="nothing_to_copy", mend="Name files of its list.", field="paths")
     if len(wanted) > MAX_COPIED:
@@ -108,13 +114,37 @@ def copy_files(context: Context, run: str, request: CopyFiles, *, anywhere: bool
         try:
             _copy(source, destination, request.overwrite)
         except FileExistsError as error:
-            raise _exists([str(destination)]) from error
+            if destination.parent.is_dir():
+                raise _exists([str(destination)]) from error
+            raise Unavailable(f"{destination.parent} is no folder.", code="not_copied", mend="Choose another folder.", copied=copied) from error
         except OSError as error:
             raise Unavailable(
                 f"{destination} cannot be written: {error.strerror}.", code="not_copied", mend="Choose another folder.", copied=copied
             ) from error
         copied.append(str(destination))
     return CopiedFiles(copied=copied)
+
+
+def copy_to_output_dir(engine: Engine, data_dir: Path, run: str) -> list[str]:
+    """Copy an ended run's notebook and files to `<the job's output_dir>/<run>/`, over what an earlier call left there; the paths written.
+
+    Nothing happens for a job without `output_dir`. The dispatcher calls it after a run's end. Raises `NotFound`, OSError.
+    """
+    with read(engine) as conn:
+        found = find_run(conn, run)
+        job, spec = jobs.get(conn, found.job), jobs.get_spec(conn, found.job)
+        files = artifacts.list_of(conn, found.id)
+    if job is None or spec is None or not spec.output_dir:
+        return []
+    target = Path(os_name(spec.output_dir)) / found.id
+    listed = {file.path: file for file in files if file.kind != "deleted"}
+    copies = {target / os_name(path): _kept(data_dir, found, path, listed) for path in listed}
+    executed = run_dir(data_dir, found.id, max(1, found.attempt)) / rundir.NOTEBOOK
+    if executed.is_file():
+        copies[target / os_name(job.notebook)] = executed
+    for destination, source in copies.items():
+        _copy(source, destination, overwrite=True)
+    return [str(destination) for destination in copies]
 
 
 def _inside(path: str, field: str) -> str:
@@ -130,10 +160,10 @@ def _expanded(files: list[RunFile], path: str) -> list[str]:
     return inside or [path]
 
 
-def _kept(context: Context, run: Run, path: str, files: list[RunFile]) -> Path:
-    listed = next((file for file in files if file.path == path), None)
-    root = artifact_root(run_dir(context.data_dir, run.id, run.attempt))
-    file = root / path
+def _kept(data_dir: Path, run: Run, path: str, files: Mapping[str, RunFile]) -> Path:
+    listed = files.get(path)
+    root = artifact_root(run_dir(data_dir, run.id, run.attempt))
+    file = root / os_name(path)
     try:
         # what a notebook wrote may hold links to anywhere: only what really lies in the run's own folder is shown
         real = file.resolve(strict=True)
@@ -151,11 +181,11 @@ def _target(project: Path, to: str, anywhere: bool) -> Path:
         return Path(to)
     if not to:
         return project
-    return project / _inside(to, "to")
+    return project / os_name(_inside(to, "to"))
 
 
 def _destination(target: Path, path: str, fence: Path | None) -> Path:
-    destination = target / path
+    destination = target / os_name(path)
     if fence is not None:
         # the folders on the way may be links; the file itself is replaced, not followed
         real = destination.parent.resolve() / destination.name
@@ -169,7 +199,7 @@ def _destination(target: Path, path: str, fence: Path | None) -> Path:
 def _copy(source: Path, destination: Path, overwrite: bool) -> None:
     """Copy content, permissions and time. Whoever reads `destination` sees it whole if it is replaced."""
     destination.parent.mkdir(parents=True, exist_ok=True)
-    written = destination.with_name(f".{destination.name[:200]}.{os.getpid()}.part") if overwrite else destination
+    written = destination.with_name(f".{destination.name[:100]}.{secrets.token_hex(4)}.part") if overwrite else destination
     with source.open("rb") as reader, written.open("xb") as writer:
         try:
             shutil.copyfileobj(reader, writer, 1 << 20)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy import Engine, create_engine, event, inspect, text
 
 from jupyter_jobs.errors import BadInput, Unavailable
 from jupyter_jobs.store import database, dispatcher, events, jobs
@@ -256,3 +256,20 @@ def test_one_dispatcher_holds_the_lease(engine: Engine) -> None:
         assert dispatcher.acquire(conn, lease("other"), at=at(500)) is None
         assert dispatcher.release(conn, lease("other"))
         assert dispatcher.current(conn) is None
+
+
+def test_a_commit_that_fails_does_not_lock_the_store(engine: Engine) -> None:
+    def fail(conn: object) -> None:
+        raise RuntimeError("the disk is full")
+
+    def try_to_write() -> None:
+        with write(engine) as conn:
+            make_job(conn)
+
+    event.listen(engine, "commit", fail)
+    with pytest.raises(RuntimeError):
+        try_to_write()
+    event.remove(engine, "commit", fail)
+    with write(engine) as conn:
+        assert jobs.list_page(conn).page.total == 0
+        make_job(conn)
