@@ -55,6 +55,19 @@ def ensure_dispatcher(settings: Jobs) -> DispatcherStatus:
     raise _not_started(settings, "it ended at once")
 
 
+def make_way(settings: Jobs) -> bool:
+    """End a dispatcher that is older than we are; whether there was one. To be called before `open_store`, which may migrate the store
+    that it still uses."""
+    from jupyter_jobs.store.database import SCHEMA_VERSION
+
+    with connected(settings.data_dir) as connection:
+        if connection is None or not is_newer(hello(SCHEMA_VERSION), connection.peer):
+            return False
+        connection.send(Message(drain=True))
+        _wait_for_end(connection)
+        return True
+
+
 def stop_dispatcher(settings: Jobs) -> bool:
     """End the dispatcher and return once it has let go of everything; False when none ran. Its runs go on, what is queued stays queued."""
     with connected(settings.data_dir) as connection:

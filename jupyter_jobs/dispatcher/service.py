@@ -73,7 +73,7 @@ async def serve(
     finally:
         listening.close()
     # last: to whoever asked us to end, this says that lock and lease are free
-    server.close_connections()
+    await server.hang_up()
     log.info("ended: %s", dispatch.why)
     return dispatch.why
 

@@ -25,6 +25,7 @@ OLDEST = 1
 """The oldest form that we still understand."""
 ANSWER_SECONDS = 10.0
 LINE_BYTES = 1 << 16
+UNREAD_BYTES = 1 << 20
 WAITING = "waiting-"
 
 
@@ -97,6 +98,7 @@ class Server:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._subscribers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._seq = 0
 
     @property
@@ -115,19 +117,31 @@ class Server:
         if seq > self._seq:
             self._seq = seq
             for writer in self._subscribers:
-                _send(writer, Message(seq=seq))
+                if writer.transport.get_write_buffer_size() > UNREAD_BYTES:
+                    # it has been asleep for long; when it wakes it finds the end, subscribes again and reads what it missed
+                    writer.transport.abort()
+                else:
+                    _send(writer, Message(seq=seq))
 
     def close_listening(self) -> None:
         if self._server is not None:
             self._server.close()
 
-    def close_connections(self) -> None:
-        """Hang up. Callers of `drain` and `stop` take that as the sign that all is released."""
-        for writer in list(self._writers):
+    async def hang_up(self) -> None:
+        """Close all connections. Callers of `drain` and `stop` take that as the sign that all is released."""
+        for writer in self._writers:
             writer.close()
+        if self._tasks:
+            _, deaf = await asyncio.wait(self._tasks, timeout=1)
+            for writer in self._writers if deaf else ():
+                writer.transport.abort()
+            await asyncio.gather(*deaf, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
         try:
             if not _is_ours(writer.get_extra_info("socket")):
                 return
@@ -139,6 +153,7 @@ class Server:
             return
         finally:
             self._writers.discard(writer)
+            self._tasks.discard(task)
             if writer in self._subscribers:
                 self._subscribers.discard(writer)
                 self._wake.set()

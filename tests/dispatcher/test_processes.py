@@ -12,7 +12,7 @@ import sys
 import tempfile
 
 import pytest
-from conftest import SECONDS, Store, gone, open_gate
+from dispatcher_store import SECONDS, Store, gone, open_gate
 
 from jupyter_jobs import __version__
 from jupyter_jobs.backends import processes
@@ -187,6 +187,16 @@ async def test_an_older_one_is_drained_and_its_runs_go_on(store: Store) -> None:
     await store.until(run)
     assert store.run(run).state == "complete"
     await asyncio.to_thread(process.stop_dispatcher, store.settings)
+
+
+async def test_an_older_one_makes_way_before_the_store_is_migrated(store: Store) -> None:
+    older = store.spawn(version="0.0.1")
+    assert await asyncio.to_thread(process.make_way, store.settings)
+    assert older.wait(timeout=SECONDS) == 0
+    assert not await asyncio.to_thread(process.make_way, store.settings)
+    same = store.spawn()
+    assert not await asyncio.to_thread(process.make_way, store.settings)
+    assert same.poll() is None
 
 
 async def test_a_newer_one_is_used_as_long_as_it_understands_us(store: Store) -> None:
