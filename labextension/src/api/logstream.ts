@@ -69,7 +69,8 @@ export async function followLog(
 ): Promise<void> {
   let last = '';
   let delay = FIRST_DELAY;
-  while (!signal.aborted) {
+  const isOver = () => signal.aborted;
+  while (!isOver()) {
     try {
       const headers: Record<string, string> = { Accept: 'text/event-stream' };
       if (last) {
@@ -98,7 +99,7 @@ export async function followLog(
         }
       }
     } catch (error) {
-      if (signal.aborted) {
+      if (isOver()) {
         return;
       }
       if (error instanceof ApiError && error.status >= 400 && error.status < 500) {

@@ -42,8 +42,6 @@ export function Log({ path, fileName, withRuns }: LogProps): React.JSX.Element {
       waiting = [];
       setLog(before => appendPieces(before, pieces));
     };
-    setLog(EMPTY_LOG);
-    setEnded(false);
     const onPieces = (pieces: RunLine[]) => {
       waiting.push(...pieces);
       frame ||= requestAnimationFrame(flush);
@@ -55,6 +53,8 @@ export function Log({ path, fileName, withRuns }: LogProps): React.JSX.Element {
     return () => {
       abort.abort();
       cancelAnimationFrame(frame);
+      setLog(EMPTY_LOG);
+      setEnded(false);
     };
   }, [store, path, isVisible]);
 
@@ -62,19 +62,19 @@ export function Log({ path, fileName, withRuns }: LogProps): React.JSX.Element {
     const wanted = search.toLowerCase();
     return wanted ? log.rows.filter(row => row.text.toLowerCase().includes(wanted)) : log.rows;
   }, [log, search]);
-  const window = useRowWindow(rows.length, ROW_HEIGHT);
+  const [scroller, window] = useRowWindow(rows.length, ROW_HEIGHT);
 
   useLayoutEffect(() => {
-    const element = window.ref.current;
+    const element = scroller.current;
     if (element && follows) {
       programmatic.current = true;
-      element.scrollTop = element.scrollHeight;
+      element.scrollTo({ top: element.scrollHeight });
     }
-  }, [rows, follows, window.ref]);
+  }, [rows, follows, scroller]);
 
   const onScroll = () => {
     window.onScroll();
-    const element = window.ref.current;
+    const element = scroller.current;
     if (element && !programmatic.current) {
       setFollows(element.scrollTop + element.clientHeight >= element.scrollHeight - 2);
     }
@@ -107,7 +107,7 @@ export function Log({ path, fileName, withRuns }: LogProps): React.JSX.Element {
       </div>
       {error && <ErrorNote error={error} />}
       {log.dropped > 0 && <div className="jobs-Quiet">{trans.__('The first %1 lines are only in the download.', log.dropped)}</div>}
-      <div className="jobs-Log-scroll" ref={window.ref} onScroll={onScroll} tabIndex={0} role="log" aria-label={trans.__('Log')} aria-live="off">
+      <div className="jobs-Log-scroll" ref={scroller} onScroll={onScroll} tabIndex={0} role="log" aria-label={trans.__('Log')} aria-live="off">
         {rows.length === 0 && (
           <div className="jobs-Empty">{search ? trans.__('No line has this text.') : isEnded ? trans.__('Nothing was printed.') : trans.__('Nothing was printed yet.')}</div>
         )}

@@ -22,7 +22,7 @@ export function Strip({ job, most, labels, current }: StripProps): React.JSX.Ele
   if (job.strip === '') {
     return <CountBar job={job} />;
   }
-  const letters = [...job.strip].slice(0, most);
+  const letters = Array.from(job.strip).slice(0, most);
   const move = (event: React.KeyboardEvent, index: number) => {
     const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 1, ArrowUp: -1 }[event.key];
     const target = event.key === 'Home' ? 0 : event.key === 'End' ? letters.length - 1 : step === undefined ? null : index + step;

@@ -46,7 +46,7 @@ export function Table<T>({ label, columns, rows, keyOf, onOpen, empty }: TablePr
       return isNone(left) || isNone(right) ? order : sign * order;
     });
   }, [columns, rows, sort]);
-  const window = useRowWindow(sorted.length, ROW_HEIGHT);
+  const [scroller, window] = useRowWindow(sorted.length, ROW_HEIGHT);
   const activeIndex = Math.max(0, active === null ? 0 : sorted.findIndex(row => keyOf(row) === active));
 
   const focusRow = (index: number) => {
@@ -57,7 +57,7 @@ export function Table<T>({ label, columns, rows, keyOf, onOpen, empty }: TablePr
     setActive(keyOf(row));
     window.reveal(index);
     requestAnimationFrame(() => {
-      const element = window.ref.current?.querySelector(`[data-index="${index}"]`);
+      const element = scroller.current?.querySelector(`[data-index="${index}"]`);
       (element as HTMLElement | null)?.focus({ preventScroll: true });
     });
   };
@@ -90,7 +90,7 @@ export function Table<T>({ label, columns, rows, keyOf, onOpen, empty }: TablePr
     return <div className="jobs-Empty">{empty}</div>;
   }
   return (
-    <div className="jobs-Table-scroll" ref={window.ref} onScroll={window.onScroll}>
+    <div className="jobs-Table-scroll" ref={scroller} onScroll={window.onScroll}>
       <table className="jobs-Table" role="grid" aria-label={label} aria-rowcount={sorted.length + 1}>
         <thead>
           <tr>

@@ -6,7 +6,6 @@ const MARGIN = 12;
 
 /** Which rows of a long list of equal heights are worth rendering. */
 export interface RowWindow {
-  ref: React.RefObject<HTMLDivElement>;
   start: number;
   end: number;
   /** Heights, in pixels, of what is left out above and below. */
@@ -17,8 +16,8 @@ export interface RowWindow {
   reveal(index: number): void;
 }
 
-/** Render a window of `count` rows, each `height` pixels high, of the scrolling element that gets `ref`. */
-export function useRowWindow(count: number, height: number): RowWindow {
+/** Render a window of `count` rows, each `height` pixels high, of the scrolling element that gets the returned ref. */
+export function useRowWindow(count: number, height: number): [React.RefObject<HTMLDivElement>, RowWindow] {
   const ref = useRef<HTMLDivElement>(null);
   const [seen, setSeen] = useState({ top: 0, rows: 60 });
   const measure = () => {
@@ -40,8 +39,7 @@ export function useRowWindow(count: number, height: number): RowWindow {
   }, [height]);
   const start = Math.max(0, Math.min(seen.top, count) - MARGIN);
   const end = Math.min(count, seen.top + seen.rows + MARGIN);
-  return {
-    ref,
+  const rows: RowWindow = {
     start,
     end,
     before: start * height,
@@ -60,4 +58,5 @@ export function useRowWindow(count: number, height: number): RowWindow {
       }
     }
   };
+  return [ref, rows];
 }

@@ -26,7 +26,7 @@ export function parseDuration(text: string): number | null {
   }
   const clock = /^(\d+):([0-5]?\d)(?::([0-5]?\d))?$/.exec(trimmed);
   if (clock) {
-    const parts = clock.slice(1).filter(part => part !== undefined).map(Number);
+    const parts = clock.slice(1).filter(Boolean).map(Number);
     return parts.reduce((total, part) => total * 60 + part, 0);
   }
   const units = /^(?:(\d+(?:\.\d+)?)\s*h)?\s*(?:(\d+(?:\.\d+)?)\s*m(?:in)?)?\s*(?:(\d+(?:\.\d+)?)\s*s?)?$/.exec(trimmed);

@@ -83,10 +83,11 @@ export function addValue(grid: GridDraft, parameter: Pick<Parameter, 'name' | 'd
   return before.includes(value) ? grid : setValues(grid, parameter.name, `[${[...before, value].join(', ')}]`);
 }
 
-/** Take the value at `index` away; with the last one the parameter has its default again. */
-export function removeValue(grid: GridDraft, name: string, index: number): GridDraft {
-  const chips = (chipsOf(grid, name) ?? []).filter((_, position) => position !== index);
-  return setValues(grid, name, chips.length > 0 ? `[${chips.join(', ')}]` : '');
+/** Take the value at `index` away; a parameter left with nothing, or with its default alone, is no longer part of the grid. */
+export function removeValue(grid: GridDraft, parameter: Pick<Parameter, 'name' | 'default' | 'is_json'>, index: number): GridDraft {
+  const chips = (chipsOf(grid, parameter.name) ?? []).filter((_, position) => position !== index);
+  const isDefault = chips.length === 1 && parameter.is_json && chips[0] === parameter.default;
+  return setValues(grid, parameter.name, chips.length > 0 && !isDefault ? `[${chips.join(', ')}]` : '');
 }
 
 /** Replace the whole text of a grid that cannot be taken apart. */

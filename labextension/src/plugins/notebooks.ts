@@ -23,7 +23,7 @@ function indexOf(model: NotebookModel, candidate: CellCandidate): number {
 export function openNotebooks(app: JupyterFrontEnd, documents: IDocumentManager, trans: TranslationBundle): Notebooks {
   const contextOf = (path: string): Context | undefined => {
     const widget = documents.findWidget(path, null);
-    return widget ? (documents.contextForWidget(widget) as Context | undefined) : undefined;
+    return widget ? documents.contextForWidget(widget) : undefined;
   };
 
   async function save(context: Context): Promise<void> {
@@ -58,7 +58,7 @@ export function openNotebooks(app: JupyterFrontEnd, documents: IDocumentManager,
       const tags: unknown = cell.getMetadata('tags');
       const before = Array.isArray(tags) ? tags.filter(tag => typeof tag === 'string') : [];
       cell.setMetadata('tags', [...before.filter(tag => tag !== TAG), TAG]);
-      await save(panel.context as Context);
+      await save(panel.context);
     },
     watch: (path, listener) => {
       const context = contextOf(path);

@@ -83,6 +83,7 @@ function activate(
     };
     const made = new MainAreaWidget({ content: new Panel(shared, () => body(onTitle), className) });
     made.title.icon = jobsIcon;
+    made.toolbar.hide();
     return made;
   }
 

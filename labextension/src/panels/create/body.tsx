@@ -5,7 +5,7 @@ import { ErrorNote, Findings, Note } from '../../components/notes';
 import { baseName } from '../../model/format';
 import { NoServer, Skeleton } from '../jobs/states';
 import { CombinationTable } from './combinations';
-import { More } from './more';
+import { More, RecordField } from './more';
 import type { Notebooks } from './notebook';
 import { Parameters } from './parameters';
 import { Project } from './project';
@@ -51,6 +51,7 @@ export function CreateBody({ path, notebooks, wasSaved, onCreated }: CreateProps
   const declared = new Set(inspection.parameters.map(parameter => parameter.name));
   const kernelFindings = inspection.findings.filter(finding => finding.field === 'kernel');
   const others = inspection.findings.filter(finding => !PLACED.has(finding.field) && !declared.has(finding.field));
+  const hasSweep = inspection.parameters.length > 0 || draft.grid.values.size > 0;
   const unplaced = [...errors].filter(([field]) => !SHOWN.has(field) && !field.startsWith('grid:'));
   return (
     <form
@@ -90,7 +91,8 @@ export function CreateBody({ path, notebooks, wasSaved, onCreated }: CreateProps
       <Project form={form} />
       <Parameters form={form} notebooks={notebooks} />
       <CombinationTable form={form} />
-      <More form={form} />
+      {hasSweep && <RecordField form={form} />}
+      <More form={form} hasSweep={hasSweep} />
       <Findings findings={others} />
       {unplaced.map(([field, error]) => (
         <ErrorNote key={field} error={error} />

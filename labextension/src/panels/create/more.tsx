@@ -43,11 +43,22 @@ function writeLive(live: FormDraft['live']): string {
   return live.map(({ path, writable }) => (writable ? `${path} (writable)` : path)).join(', ');
 }
 
+/** The values that make a sweep comparable: shown at once where there are parameters. */
+export function RecordField({ form }: { form: Form }): React.JSX.Element | null {
+  const trans = useTrans();
+  const { draft, update } = form;
+  return (
+    draft && (
+      <TextField form={form} field="record" label={trans.__('Record')} help={trans.__('variables to keep as results, such as: auc, loss')} value={draft.record} onChange={record => update({ record })} />
+    )
+  );
+}
+
 /** What most jobs do without. */
-export function More({ form }: { form: Form }): React.JSX.Element | null {
+export function More({ form, hasSweep }: { form: Form; hasSweep: boolean }): React.JSX.Element | null {
   const trans = useTrans();
   const { draft, update, errors } = form;
-  const inner = ['record', 'output_dir', 'time_limit', 'cell_timeout', 'live', 'accept_drift', 'description'];
+  const inner = [...(hasSweep ? [] : ['record']), 'output_dir', 'time_limit', 'cell_timeout', 'live', 'accept_drift', 'description'];
   const [isOpen, setOpen] = useState(false);
   const [live, setLive] = useState<string | null>(null);
   if (!draft) {
@@ -57,11 +68,11 @@ export function More({ form }: { form: Form }): React.JSX.Element | null {
     <div className="jobs-Section">
       <div className="jobs-FormRow">
         <Fold title={trans.__('More')} isOpen={isOpen || inner.some(field => errors.has(field))} onToggle={setOpen} children={null} />
-        {!isOpen && <span className="jobs-Quiet">{trans.__('record values · time limits · live data · output folder')}</span>}
+        {!isOpen && <span className="jobs-Quiet">{hasSweep ? trans.__('time limits · live data · output folder') : trans.__('record values · time limits · live data · output folder')}</span>}
       </div>
       {(isOpen || inner.some(field => errors.has(field))) && (
         <div className="jobs-More">
-          <TextField form={form} field="record" label={trans.__('Record')} help={trans.__('variables to keep as results, such as: auc, loss')} value={draft.record} onChange={record => update({ record })} />
+          {!hasSweep && <RecordField form={form} />}
           <TextField form={form} field="time_limit" label={trans.__('Time for a run')} help={trans.__('such as 10m or 1h 30m; empty: no limit')} value={draft.timeLimit} onChange={timeLimit => update({ timeLimit })} />
           <TextField form={form} field="cell_timeout" label={trans.__('Time for a cell')} help={trans.__('such as 90s; empty: no limit')} value={draft.cellTimeout} onChange={cellTimeout => update({ cellTimeout })} />
           <label className="jobs-FormRow">

@@ -45,7 +45,7 @@ export function Values({ parameter, grid, onChange }: ValuesProps): React.JSX.El
             <button type="button" className="jobs-Chip-text" title={trans.__('Edit the values of %1 as JSON', name)} onClick={() => setEditing(true)}>
               {chip}
             </button>
-            <button type="button" className="jobs-Chip-remove" aria-label={trans.__('Remove %1 from %2', chip, name)} onClick={() => onChange(removeValue(grid, name, index))}>
+            <button type="button" className="jobs-Chip-remove" aria-label={trans.__('Remove %1 from %2', chip, name)} onClick={() => onChange(removeValue(grid, parameter, index))}>
               ×
             </button>
           </span>

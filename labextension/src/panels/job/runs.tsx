@@ -1,3 +1,4 @@
+import type { TranslationBundle } from '@jupyterlab/translation';
 import React, { useMemo } from 'react';
 
 import type { Job, Run } from '../../api/schema';
@@ -71,7 +72,7 @@ export function RunTable({ job, runs }: { job: Job; runs: readonly Run[] }): Rea
         title: '',
         isWide: true,
         className: 'jobs-mod-message',
-        cell: run => run.error && <span title={run.error.message}>{shortError(run)}</span>
+        cell: run => run.error && <span title={run.error.message}>{shortError(run, trans)}</span>
       }
     ],
     [trans, names, recorded, runs, now]
@@ -80,12 +81,13 @@ export function RunTable({ job, runs }: { job: Job; runs: readonly Run[] }): Rea
     return <Skeleton />;
   }
   return <Table label={trans.__('Runs of %1', job.name)} columns={columns} rows={runs} keyOf={run => run.id} onOpen={run => go.openRun(run.id)} empty={trans.__('This job has no runs.')} />;
+}
 
-  function shortError(run: Run): string {
-    const { error } = run;
-    const what = error?.ename ? `${error.ename}: ${error.evalue}` : (error?.message ?? '');
-    return error?.cell ? trans.__('%1 (cell %2)', what, error.cell.number) : what;
-  }
+/** What went wrong, on one line. */
+function shortError(run: Run, trans: TranslationBundle): string {
+  const { error } = run;
+  const what = error?.ename ? `${error.ename}: ${error.evalue}` : (error?.message ?? '');
+  return error?.cell ? trans.__('%1 (cell %2)', what, error.cell.number) : what;
 }
 
 function RunProgress({ run }: { run: Run }): React.JSX.Element | null {

@@ -37,7 +37,7 @@ export function FilesTab({ run, job }: { run: Run; job: Job }): React.JSX.Elemen
         body: (
           <div>
             {trans.__('These are there already and would be replaced:')}
-            <ul>{Array.isArray(existing) && existing.slice(0, 12).map(path => <li key={String(path)}>{String(path)}</li>)}</ul>
+            <ul>{Array.isArray(existing) && existing.slice(0, 12).map(path => typeof path === 'string' && <li key={path}>{path}</li>)}</ul>
           </div>
         ),
         buttons: [Dialog.cancelButton({ label: trans.__('Keep') }), Dialog.warnButton({ label: trans.__('Overwrite') })]
