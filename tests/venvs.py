@@ -45,6 +45,14 @@ def pip(python: Path, *arguments: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
+def unpack(python: Path, *wheels: Path) -> None:
+    """Put wheels without commands into an environment that has none of them yet; a second quicker than pip."""
+    site = next(python.parent.parent.glob("lib/python*/site-packages"))
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(site)
+
+
 def install(python: Path, *wheels: Path) -> None:
     pip(python, "install", "--no-index", "--no-deps", "--no-compile", *map(str, wheels))
 

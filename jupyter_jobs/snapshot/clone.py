@@ -132,7 +132,7 @@ def digests_of(paths: Sequence[str]) -> list[str]:
 
 
 def possible_method(root: Root, folder: Path) -> Method:
-    """How files of a root can be cloned into `folder`: tried with one of them. Raises OSError where `folder` cannot be written."""
+    """How files of a root can be cloned into `folder`. Touches no file of the root, whose ctime would change. Raises OSError."""
     sample = _sample(root.path)
     if sample is None:
         return "copy"
@@ -141,16 +141,32 @@ def possible_method(root: Root, folder: Path) -> Method:
         with open(sample, "rb") as reader, place.open("xb") as writer:  # noqa: PTH123
             if reflink(reader.fileno(), writer.fileno()):
                 return "reflink"
-        place.unlink()
-        try:
-            os.link(sample, place, follow_symlinks=False)
-        except OSError as error:
-            if error.errno not in _NO_LINK:
-                raise
-            return "copy"
-        return "hardlink"
     finally:
         place.unlink(missing_ok=True)
+    return "hardlink" if _may_link_to(sample, folder) else "copy"
+
+
+def _may_link_to(sample: str, folder: Path) -> bool:
+    """Whether the system will let us make a link to a file: same mount, and ours if links are protected."""
+    status = os.stat(sample)  # noqa: PTH116
+    if status.st_dev != folder.stat().st_dev or _mount_id(sample) != _mount_id(str(folder)):
+        return False
+    if os.geteuid() in (0, status.st_uid) or os.access(sample, os.R_OK | os.W_OK):
+        return True
+    protected = Path("/proc/sys/fs/protected_hardlinks")
+    return protected.exists() and protected.read_text().strip() == "0"
+
+
+def _mount_id(path: str) -> str:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as lines:  # noqa: PTH123
+            return next((line for line in lines if line.startswith("mnt_id:")), "")
+    except FileNotFoundError:
+        # other systems
+        return ""
+    finally:
+        os.close(descriptor)
 
 
 def clone(root: Root, entries: Iterable[Entry], target: Path, method: Method, *, max_bytes: int) -> list[Entry]:

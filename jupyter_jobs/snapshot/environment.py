@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from jupyter_jobs.model import Distribution, Environment, EnvironmentPreview, Finding, KernelInfo
-from jupyter_jobs.snapshot.clone import Entry, TooMuch, clone, digest_of, digests_of, entry_of, possible_method, remove_tree, walk
+from jupyter_jobs.snapshot.clone import Entry, Method, TooMuch, clone, digest_of, digests_of, entry_of, possible_method, remove_tree, walk
 from jupyter_jobs.snapshot.drift import verify_environment
 from jupyter_jobs.snapshot.frozen import (
     FrozenRoot,
@@ -59,8 +59,7 @@ def freeze_environment(data_dir: Path, kernel: KernelInfo, *, copy_max_bytes: in
         return load_environment(data_dir, known.digest)
     digests = _hash_all(planned, found, known)
     distributions = as_distributions(installed(answer), planned, project)
-    noted = {note.path for note in notes}
-    notes += [_not_frozen(one) for one in distributions if not one.frozen and os.path.realpath(one.editable) not in noted]
+    notes += _unsaid(distributions, notes)
     interpreter = _interpreter(answer, planned)
     digest = _identity(answer, planned, found, digests, interpreter, freeze, notes)
     if is_stored(store, digest):
@@ -123,8 +122,7 @@ def preview_environment(
                 findings.append(_recorded(root, copy_max_bytes))
         modes.append(mode)
     distributions = as_distributions(installed(answer), planned, project)
-    noted = {finding.path for finding in findings}
-    findings += [_not_frozen(one) for one in distributions if not one.frozen and os.path.realpath(one.editable) not in noted]
+    findings += _unsaid(distributions, findings)
     mode_of_all = max(modes, key=_WEAKEST.index, default="none")
     return EnvironmentPreview(prefix=answer.prefix, python=answer.version, mode=mode_of_all, distributions=len(distributions), findings=findings)
 
@@ -205,9 +203,15 @@ def _freeze_root(root: Root, entries: list[Entry], folder: Path, max_bytes: int,
     target = folder / "tree" / root.path.lstrip("/")
     if not freeze:
         return "recorded", entries
-    method = "copy" if root.kind == "source" and possible_method(root, folder) != "reflink" else possible_method(root, folder)
+    method: Method = possible_method(root, folder)
+    if root.kind == "source" and method == "hardlink":
+        method = "copy"
     try:
-        return method, clone(root, entries, target, method, max_bytes=max_bytes)
+        placed = clone(root, entries, target, method, max_bytes=max_bytes)
+        if method == "hardlink":
+            inodes = {entry.inode for entry in entries if entry.inode}
+            method = "hardlink" if any(entry.inode in inodes for entry in placed) else "copy"
+        return method, placed
     except TooMuch:
         remove_tree(target)
         notes.append(_recorded(root, max_bytes))
@@ -284,6 +288,13 @@ def _recorded(root: Root, max_bytes: int) -> Finding:
         mend="Put the store on the same file system (c.Jobs.data_dir), or raise c.Jobs.environment_copy_max_bytes.",
         path=root.path,
     )
+
+
+def _unsaid(distributions: list[Distribution], notes: list[Finding]) -> list[Finding]:
+    """A note for each editable install that is not frozen and that no note speaks of yet."""
+    said = [note.path for note in notes if note.path]
+    places = [(one, os.path.realpath(one.editable)) for one in distributions if not one.frozen]
+    return [_not_frozen(one) for one, place in places if not any(path == place or path.startswith(place + "/") for path in said)]
 
 
 def _not_frozen(one: Distribution) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,6 @@ import msgspec
 
 from jupyter_jobs.errors import NotFound
 from jupyter_jobs.model import Environment
-from jupyter_jobs.runner.rundir import write_atomic
 from jupyter_jobs.snapshot.clone import Entry
 from jupyter_jobs.snapshot.roots import Root
 
@@ -124,4 +124,14 @@ def load_manifest(path: Path) -> Manifest | None:
 
 def write_struct(path: Path, value: msgspec.Struct) -> None:
     """Write a struct as JSON, atomically. Raises OSError."""
-    write_atomic(path, msgspec.json.encode(value))
+    # a name of its own: several threads of a server may freeze one environment
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.encode(value))
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
