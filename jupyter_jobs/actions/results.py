@@ -89,8 +89,8 @@ def copy_files(context: Context, run: str, request: CopyFiles, *, anywhere: bool
     """Copy files of a run into its project, or into the folder `to` of it, under their paths. A folder among `paths` means all of the run's files
     in it. `anywhere`: `to` may be an absolute path outside.
 
-    All is checked before anything is copied; where a disk refuses later, `copied` in the error's detail names what was done. Raises `NotFound`, `BadInput` (`bad_path`, `nothing_to_copy`), `Conflict` (`file_exists`, with
-    `paths`), `TooLarge`, `Unavailable` (`not_copied`).
+    All is checked before anything is copied; where a disk refuses later, `copied` in the error's detail names what was done. Raises `NotFound`,
+    `BadInput` (`bad_path`, `nothing_to_copy`), `Conflict` (`file_exists`, with `paths`), `TooLarge`, `Unavailable` (`not_copied`).
     """
     with read(context.engine) as conn:
         found = find_run(conn, run)
