@@ -60,7 +60,7 @@ class Stream(Protocol):
         """What is new since the last call. Blocks on disk and store, never waits for news."""
 
     def text(self) -> Document | None:
-        """The same as plain text, as far as it goes now; None where there is no such form."""
+        """The same as plain text, as far as it goes now, with a name to save it as; None where there is no such form."""
 
 
 def file_document(path: Path, media_type: str, *, attachment: str = "", headers: Mapping[str, str] | None = None) -> Document:

@@ -6,6 +6,7 @@ import asyncio
 import hmac
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Protocol, cast
 from urllib.parse import quote
 
@@ -172,7 +173,7 @@ class JobsHandler(ExtensionHandlerMixin, APIHandler):
         if download or "text/event-stream" not in self.request.headers.get("Accept", ""):
             text = await self.host.in_thread(stream.text)
         if text is not None:
-            await self._send_document(text)
+            await self._send_document(text if download else replace(text, attachment=""))
             return
         self.set_header("Content-Type", "text/event-stream; charset=utf-8")
         self.set_header("Cache-Control", "no-cache")

@@ -42,8 +42,9 @@ class LogStream:
     """The lines of some runs of a job, until all have ended. A message's id is `A-B,C-D;NUMBER:ATTEMPT:OFFSET;…`: the runs that were sent whole, as
     ranges, and how far those under way were; so it stays short however many runs a job has. It means something to us alone."""
 
-    def __init__(self, job: str, marks: Marks, folder: Folder, *, follow: bool, last: str, prefix: bool) -> None:
+    def __init__(self, job: str, marks: Marks, folder: Folder, *, name: str, follow: bool, last: str, prefix: bool) -> None:
         self.job = job
+        self._name = name
         self._marks = marks
         self._folder = folder
         self._follow = follow
@@ -82,7 +83,7 @@ class LogStream:
         return Batch(messages, watch=frozenset(watch))
 
     def text(self) -> Document:
-        return Document("text/plain; charset=utf-8", self._texts)
+        return Document("text/plain; charset=utf-8", self._texts, f"{self._name}.log")
 
     def _texts(self) -> Iterator[bytes]:
         """The runs one after the other; with a prefix where a line begins, because pieces of a line follow each other."""
@@ -179,7 +180,7 @@ def job_log(context: Context, job: str, *, follow: bool, last: str) -> LogStream
     def marks(first: int) -> Sequence[RunMark]:
         return runs.run_marks(context, job, first=first)
 
-    return LogStream(job, marks, partial(_folder, context.data_dir), follow=follow, last=last, prefix=True)
+    return LogStream(job, marks, partial(_folder, context.data_dir), name=job, follow=follow, last=last, prefix=True)
 
 
 def run_log(context: Context, run: str, *, follow: bool, last: str) -> LogStream:
@@ -189,7 +190,7 @@ def run_log(context: Context, run: str, *, follow: bool, last: str) -> LogStream
     def marks(_first: int) -> Sequence[RunMark]:
         return [mark for mark in runs.run_marks(context, found.job, first=found.number) if mark.number == found.number]
 
-    return LogStream(found.job, marks, partial(_folder, context.data_dir), follow=follow, last=last, prefix=False)
+    return LogStream(found.job, marks, partial(_folder, context.data_dir), name=found.id, follow=follow, last=last, prefix=False)
 
 
 def _folder(data_dir: Path, mark: RunMark, attempt: int) -> Path:

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 from jupyter_server.serverapp import ServerApp
 from sqlalchemy import Engine
-from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from traitlets.config import Config
 
-from jupyter_jobs.app import JobsApp
-from jupyter_jobs.dispatcher.socket import Server, hello
-from jupyter_jobs.model import DispatcherStatus
 from jupyter_jobs.settings import Jobs
 from jupyter_jobs.sockets import DISPATCHER_SOCKET, socket_directory
-from jupyter_jobs.store import events
-from jupyter_jobs.store.database import SCHEMA_VERSION, open_store, read, write
-
-TOKEN = "the-token"
-BASE = "/user/a%40b/"
-SECONDS = 30.0
-"""The most that a test waits for anything; none waits for time to pass."""
+from jupyter_jobs.store.database import open_store
+from tests.api.running import BASE, TOKEN, Dispatcher, Running
 
 
 @pytest.fixture
@@ -62,105 +48,13 @@ def engine(settings: Jobs) -> Iterator[Engine]:
     engine.dispose()
 
 
-@dataclass
-class Dispatcher:
-    """The dispatcher's real socket, on which the test says that the store grew. It runs nothing."""
-
-    engine: Engine
-    nudges: list[None] = field(default_factory=list)
-    nudged: asyncio.Event = field(default_factory=asyncio.Event)
-    server: Server = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.server = Server(
-            hello(SCHEMA_VERSION),
-            nudged=self._nudge,
-            drain=lambda _: None,
-            left=lambda: None,
-            status=lambda: DispatcherStatus(running=True, pid=1),
-        )
-
-    def _nudge(self) -> None:
-        self.nudges.append(None)
-        self.nudged.set()
-
-    def announce(self) -> None:
-        with read(self.engine) as conn:
-            self.server.announce(events.last_seq(conn))
-
-    def write(self, change: Any, *args: object, **kwargs: object) -> Any:
-        """Change the store and say so, as the dispatcher does."""
-        with write(self.engine) as conn:
-            result = change(conn, *args, **kwargs)
-        self.announce()
-        return result
-
-
 @pytest.fixture
 async def dispatcher(settings: Jobs, engine: Engine) -> AsyncIterator[Dispatcher]:
     made = Dispatcher(engine)
     await made.server.listen(socket_directory(settings.data_dir) / DISPATCHER_SOCKET)
     yield made
     made.server.close_listening()
-    made.server.close_connections()
-
-
-@dataclass
-class Running:
-    """A running server. `get` and the like ask below `jupyter-jobs/api/` with the token, and return answers of any status."""
-
-    app: ServerApp
-    port: int
-    root: Path
-
-    @property
-    def jobs(self) -> JobsApp:
-        found = self.app.web_app.settings["jupyter_jobs"]
-        assert isinstance(found, JobsApp)
-        return found
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}{BASE}"
-
-    @property
-    def api(self) -> str:
-        return f"{self.url}jupyter-jobs/api/"
-
-    async def ask(
-        self, method: str, path: str, *, body: object = None, raw: bytes | None = None, headers: dict[str, str] | None = None, **query: object
-    ) -> HTTPResponse:
-        given = {"Authorization": f"token {TOKEN}", **(headers or {})}
-        data = raw if raw is not None else None if body is None else json.dumps(body).encode()
-        if method in ("POST", "PUT", "PATCH") and data is None:
-            data = b""
-        base = self.url if path.startswith("api/") else self.api
-        url = base + path + (f"?{urlencode(query)}" if query else "")
-        request = HTTPRequest(
-            url,
-            method=method,
-            body=data,
-            headers={name: value for name, value in given.items() if value},
-            allow_nonstandard_methods=True,
-            follow_redirects=False,
-            request_timeout=SECONDS,
-        )
-        return await AsyncHTTPClient().fetch(request, raise_error=False)
-
-    async def get(self, path: str, **query: object) -> HTTPResponse:
-        return await self.ask("GET", path, **query)
-
-    async def post(self, path: str, body: object = None) -> HTTPResponse:
-        return await self.ask("POST", path, body=body)
-
-
-def error_of(response: HTTPResponse) -> dict[str, Any]:
-    """The body of an error, checked to be one."""
-    body = json.loads(response.body)
-    assert set(body) == {"code", "message", "mend", "detail"}, body
-    assert isinstance(body["detail"], dict)
-    assert body["message"]
-    return body
+    await made.server.hang_up()
 
 
 @pytest.fixture
@@ -175,7 +69,9 @@ async def server(places: Path, server_config: Config) -> AsyncIterator[Running]:
     config = Config({"ServerApp": {"jpserver_extensions": {"jupyter_jobs": True}}, "IdentityProvider": {"token": TOKEN}})
     config.merge(server_config)
     ServerApp.clear_instance()
-    app = ServerApp.instance(config=config, base_url=BASE, root_dir=str(places / "root"), open_browser=False, allow_root=True, port=0, log_level="INFO")
+    app = ServerApp.instance(
+        config=config, base_url=BASE, root_dir=str(places / "root"), open_browser=False, allow_root=True, port=0, log_level="INFO"
+    )
     app.init_signal = lambda: None
     app.initialize(argv=[], find_extensions=False, new_httpserver=False)
     sockets = bind_sockets(0, "127.0.0.1")

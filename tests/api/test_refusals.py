@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import BASE, Running, error_of
 from jupyter_server.auth import Authorizer
 from traitlets.config import Config
 
 from jupyter_jobs.api.routes import ROUTES
 from jupyter_jobs.api.table import Route
+from tests.api.running import BASE, Running, error_of
 
 VALUES = {"{job}": "4f1c9a2b", "{run}": "4f1c9a2b-1", "{path}": "out/plot.png"}
 
