@@ -7,6 +7,7 @@ import html
 import mimetypes
 import re
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import unquote, urlsplit
@@ -180,20 +181,11 @@ def _loads(match: re.Match[str]) -> Library | None:
 
 def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
     joined: list[NotebookNode] = []
-    pieces: list[str] = []
-    for output in outputs:
-        if output.output_type == "stream":
-            if not (joined and joined[-1].output_type == "stream" and joined[-1].name == output.name):
-                pieces = []
-                joined.append(output)
-            pieces.append(_text(output.text))
-            # joined once, when the next output is of another kind
-            joined[-1]["pieces"] = pieces
-        else:
-            joined.append(output)
-    for output in joined:
-        if "pieces" in output:
-            output["text"] = "".join(output.pop("pieces"))
+    for stream, group in groupby(outputs, key=lambda output: output.name if output.output_type == "stream" else ""):
+        alike = list(group)
+        if stream:
+            alike[0]["text"] = "".join(_text(output.text) for output in alike)
+        joined.extend(alike[:1] if stream else alike)
     return joined
 
 

@@ -17,6 +17,15 @@
     delete window.MathJax;
   }
 
+  // In a sandbox (even alone in a tab) new tabs are refused. Only there is the storage closed; the origin is "null" in a local file too.
+  function sandboxed() {
+    try {
+      return !window.localStorage;
+    } catch (error) {
+      return true;
+    }
+  }
+
   // A link to a file of the run cannot be followed from here: no origin, no cookie. Whoever shows this page opens it.
   function target(anchor) {
     var href = anchor.getAttribute('href') || '';
@@ -45,7 +54,7 @@
     var message = target(anchor);
     if (message && message['jupyter-jobs'] === 'external') {
       anchor.rel = 'noopener noreferrer';
-      if (!framed && window.origin !== 'null') {
+      if (!framed && !sandboxed()) {
         anchor.target = '_blank';
       }
     } else if (message && !framed) {
