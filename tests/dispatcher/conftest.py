@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dispatcher_store import Store
+from tests.dispatcher.dispatcher_store import Store
 
 from jupyter_jobs.backends import processes
 from jupyter_jobs.dispatcher import process

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import dispatcher_driver
+from tests.dispatcher import dispatcher_driver
 from sqlalchemy import Engine
 
 from jupyter_jobs.backends import processes

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from dispatcher_store import Store
+from tests.dispatcher.dispatcher_store import Store
 
 from jupyter_jobs.model import KernelInfo
 from jupyter_jobs.snapshot.environment import freeze_environment

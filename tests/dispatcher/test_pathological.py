@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from dispatcher_store import Store
+from tests.dispatcher.dispatcher_store import Store
 
 from jupyter_jobs.backends.base import Capabilities, Exit, Handle, Submission
 from jupyter_jobs.errors import Unavailable

@@ -12,7 +12,7 @@ import sys
 import tempfile
 
 import pytest
-from dispatcher_store import SECONDS, Store, gone, open_gate
+from tests.dispatcher.dispatcher_store import SECONDS, Store, gone, open_gate
 
 from jupyter_jobs import __version__
 from jupyter_jobs.backends import processes

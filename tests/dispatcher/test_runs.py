@@ -7,7 +7,7 @@ import os
 import signal
 
 import pytest
-from dispatcher_store import SECONDS, Store, gone, open_gate
+from tests.dispatcher.dispatcher_store import SECONDS, Store, gone, open_gate
 from sqlalchemy import select
 
 from jupyter_jobs.backends import processes

@@ -1,4 +1,4 @@
 """Fixtures of the browser tests."""
 
-from sandboxed_page import browser as browser
-from sandboxed_page import site as site
+from tests.reports.sandboxed_page import browser as browser
+from tests.reports.sandboxed_page import site as site

@@ -10,9 +10,9 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode, v4, write
 from PIL import Image
 from playwright.async_api import Browser
-from sandboxed_page import Shown, Site, show
 
 from jupyter_jobs.reports.html import render_html
+from tests.reports.sandboxed_page import Shown, Site, show
 
 SPY = """<script>
 (async () => {

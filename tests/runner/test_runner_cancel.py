@@ -7,7 +7,7 @@ import sys
 
 import psutil
 import pytest
-from runner_cells import code
+from tests.runner.runner_cells import code
 
 
 def nobody_left(run) -> bool:
@@ -72,13 +72,8 @@ def test_nothing_survives_not_even_daemons_that_wash_their_environment(prepare):
 
 
 def test_a_second_cancel_does_not_wait(prepare):
-    run = prepare(
-        [
-            code(
-                "import signal, time\nsignal.signal(signal.SIGINT, lambda *_: print('asked', flush=True))\nprint('on', flush=True)\nwhile True: time.sleep(600)"
-            )
-        ]
-    )
+    deaf = "signal.signal(signal.SIGINT, lambda *_: print('asked', flush=True))"
+    run = prepare([code(f"import signal, time\n{deaf}\nprint('on', flush=True)\nwhile True: time.sleep(600)")])
     run.start().until(lambda run: "on\n" in run.said())
     run.signal(signal.SIGTERM)
     run.until(lambda run: "asked" in run.said())

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from runner_cells import code, text
+from tests.runner.runner_cells import code, text
 
 from jupyter_jobs.runner import rundir
 
