@@ -1,4 +1,4 @@
-"""Real virtual environments and real wheels, made without a network."""
+"""Real virtual environments and real wheels, made without a network; and whether this machine allows overlays."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import hashlib
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -55,6 +56,22 @@ def unpack(python: Path, *wheels: Path) -> None:
 
 def install(python: Path, *wheels: Path) -> None:
     pip(python, "install", "--no-index", "--no-deps", "--no-compile", *map(str, wheels))
+
+
+def why_no_overlays(folder: Path) -> str:
+    """Why overlays cannot be mounted in a folder, asked of util-linux and not of ourselves; empty where they can."""
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        for name in ("lower", "upper", "work", "merged"):
+            Path(place, name).mkdir()
+        options = f"lowerdir={place}/lower,upperdir={place}/upper,workdir={place}/work"
+        script = f"mount -t overlay overlay -o {options} {place}/merged || mount -t overlay overlay -o {options},userxattr {place}/merged"
+        said = ""
+        for enter in (["unshare", "-m"], ["unshare", "-U", "--map-current-user", "--keep-caps", "-m"]):
+            done = subprocess.run([*enter, "sh", "-c", script], capture_output=True, text=True, check=False)
+            if done.returncode == 0:
+                return ""
+            said = done.stderr.strip() or f"exit code {done.returncode}"
+        return said
 
 
 def kernel_of(python: Path, name: str = "tested") -> KernelInfo:

@@ -40,8 +40,6 @@ _KEPT_FLAGS = {2: 2, 4: 4, 8: 8, 1024: 1024, 2048: 2048, 4096: 1 << 21}
 _SYS_MOUNT_SETATTR = 442
 _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
-_PR_SET_PDEATHSIG = 1
-_PR_GET_PDEATHSIG = 2
 _PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
 _PR_CAP_AMBIENT = 47
@@ -242,8 +240,6 @@ def _mount_all(overlays: list[dict[str, str]], binds: list[dict[str, object]], u
 def _run(spec_path: str, argv: list[str]) -> None:
     with open(spec_path, encoding="utf-8") as file:
         spec = json.load(file)
-    parent, death_signal = os.getppid(), ctypes.c_int(0)
-    _libc.prctl(ctypes.c_int(_PR_GET_PDEATHSIG), ctypes.byref(death_signal))
     _, permitted = _capabilities()
     in_user_namespace = _enter(spec["user_namespace"])
     try:
@@ -261,11 +257,6 @@ def _run(spec_path: str, argv: list[str]) -> None:
             _keep_only(permitted & ~(1 << _CAP_SYS_ADMIN))
         except OSError as error:
             raise Failed("drop capabilities", "", error) from error
-    if death_signal.value:
-        # new credentials have cleared it
-        _prctl(_PR_SET_PDEATHSIG, death_signal.value)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), death_signal.value)
     for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
         # Python ignores them and exec would hand that on
         signal.signal(ignored, signal.SIG_DFL)

@@ -18,7 +18,7 @@ import pytest
 from jupyter_jobs.runner import namespace
 from jupyter_jobs.runner.rundir import Bind, Mount, WorkspaceSpec
 from jupyter_jobs.runner.workspace import artifact_root, clean, collect, prepare
-from jupyter_jobs.snapshot.workspace import probe_workspace
+from tests.venvs import why_no_overlays
 
 USER = 48123
 
@@ -65,8 +65,7 @@ def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]
         pytest.skip("only root can do without a user namespace")
     if how == "user" and os.geteuid() != 0:
         pytest.skip("these tests run as an ordinary user already: see `always`")
-    mode, why = probe_workspace(Path(tempfile.gettempdir()), "auto")
-    if mode != "overlay":
+    if why := why_no_overlays(tmp_path):
         pytest.skip(f"no overlays here: {why}")
     if how != "user":
         yield Machine(how, tmp_path, sys.executable)
@@ -168,6 +167,7 @@ def test_the_death_signal_of_the_parent_is_kept(machine: Machine) -> None:
     command, cwd, _ = prepare(spec, run, [sys.executable, "-c", ask], {}, user_namespace="always" if machine.how == "always" else "auto")
 
     def arm() -> None:
+        # PR_SET_PDEATHSIG
         namespace._prctl(1, signal.SIGTERM)
 
     done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, text=True, preexec_fn=arm, check=True)

@@ -16,7 +16,7 @@ from jupyter_jobs.runner.rundir import Bind, Link, Mount, WorkspaceSpec
 from jupyter_jobs.runner.workspace import WorkspaceFailed, artifact_root, clean, collect, prepare
 from jupyter_jobs.snapshot.environment import freeze_environment, verify_environment
 from jupyter_jobs.snapshot.workspace import probe_workspace, workspace_findings, workspace_spec
-from tests.venvs import build_wheel, install, kernel_of, make_venv, pip, unpack
+from tests.venvs import build_wheel, install, kernel_of, make_venv, pip, unpack, why_no_overlays
 
 Mode = Literal["overlay", "copy"]
 
@@ -29,8 +29,7 @@ def mode(request: pytest.FixtureRequest, tmp_path: Path) -> Mode:
 
 
 def overlay_or_skip(tmp_path: Path) -> None:
-    found, why = probe_workspace(tmp_path.parent, "auto")
-    if found != "overlay":
+    if why := why_no_overlays(tmp_path):
         pytest.skip(f"no overlays here: {why}")
 
 
@@ -311,6 +310,7 @@ def test_a_live_link_to_outside(data_dir: Path, project: Path, tmp_path: Path) -
 def test_probe(tmp_path: Path) -> None:
     assert probe_workspace(tmp_path / "store", "copy")[0] == "copy"
     mode, note = probe_workspace(tmp_path / "store", "auto")
+    assert mode == ("copy" if why_no_overlays(tmp_path) else "overlay")
     assert bool(note) == (mode == "copy")
     assert list((tmp_path / "store").iterdir()) == []
     assert workspace_findings("overlay", "") == []
