@@ -89,9 +89,9 @@ export function formatValue(value: Json | undefined): string {
   return stringifyJson(value, true);
 }
 
-/** The first digits of a digest or id, enough to recognise it. */
-export function shortDigest(digest: string): string {
-  return digest.replace(/^sha256:/, '').slice(0, 8);
+/** The first digits of a digest, enough to recognise it among the few that one sees. */
+export function shortDigest(digest: string, digits = 4): string {
+  return digest.replace(/^sha256:/, '').slice(0, digits);
 }
 
 /** The last part of a path. */

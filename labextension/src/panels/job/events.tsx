@@ -1,13 +1,34 @@
+import type { TranslationBundle } from '@jupyterlab/translation';
 import React from 'react';
 
-import { stringifyJson } from '../../api/json';
 import type { Event } from '../../api/schema';
 import { useTrans } from '../../components/context';
 import { StateChip } from '../../components/state';
 import type { Column } from '../../components/table';
 import { Table } from '../../components/table';
-import { formatTime } from '../../model/format';
+import { formatTime, formatValue } from '../../model/format';
 import { Skeleton } from '../jobs/states';
+
+/** What an event is about, in words; a kind that we do not know as it is. */
+function what(event: Event, trans: TranslationBundle): string {
+  const words: Record<string, string> = {
+    'job.created': trans.__('job made'),
+    'job.cancel': trans.__('cancel asked'),
+    'run.cancel': trans.__('cancel asked'),
+    'run.state': event.run ? trans.__('run') : '',
+    'run.progress': trans.__('progress'),
+    'run.records': trans.__('recorded')
+  };
+  return words[event.kind] ?? event.kind;
+}
+
+/** The facts of an event; that this is the first attempt is no news. */
+function details(event: Event): string {
+  return Object.entries(event.data)
+    .filter(([name, value]) => !(name === 'attempt' && value === 1))
+    .map(([name, value]) => (Array.isArray(value) ? value.map(formatValue).join(', ') : `${name} ${formatValue(value)}`))
+    .join(' · ');
+}
 
 /** What happened, in order. */
 export function EventTable({ events, withRuns }: { events: readonly Event[] | null; withRuns: boolean }): React.JSX.Element {
@@ -17,14 +38,13 @@ export function EventTable({ events, withRuns }: { events: readonly Event[] | nu
   }
   const columns: Column<Event>[] = [
     { id: 'at', title: trans.__('When'), cell: event => formatTime(event.at, true), value: event => event.seq },
-    { id: 'kind', title: trans.__('What'), cell: event => event.kind, value: event => event.kind },
+    { id: 'kind', title: trans.__('What'), cell: event => what(event, trans), value: event => event.kind },
     { id: 'state', title: trans.__('State'), cell: event => (event.state ? <StateChip state={event.state} /> : ''), value: event => event.state },
     {
       id: 'data',
       title: trans.__('Details'),
       isWide: true,
-      className: 'jobs-mod-code',
-      cell: event => (Object.keys(event.data).length > 0 ? stringifyJson(event.data, true) : '')
+      cell: details
     }
   ];
   if (withRuns) {

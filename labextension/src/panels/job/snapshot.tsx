@@ -37,7 +37,7 @@ export function SnapshotTab({ job }: { job: string }): React.JSX.Element {
       value: entry => entry.path
     },
     { id: 'size', title: trans.__('Size'), isNumber: true, cell: entry => (entry.kind === 'file' ? formatBytes(entry.size) : ''), value: entry => entry.size },
-    { id: 'digest', title: trans.__('Digest'), className: 'jobs-mod-code', cell: entry => <span title={entry.digest}>{shortDigest(entry.digest)}</span> }
+    { id: 'digest', title: trans.__('Digest'), className: 'jobs-mod-code', cell: entry => <span title={entry.digest}>{shortDigest(entry.digest, 8)}</span> }
   ];
   const packageColumns: Column<Distribution>[] = [
     { id: 'name', title: trans.__('Package'), isWide: true, cell: item => item.name, value: item => item.name },

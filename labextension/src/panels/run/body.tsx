@@ -79,13 +79,17 @@ function Banner({ run, job }: { run: Run; job: Job }): React.JSX.Element {
   return (
     <header className="jobs-Banner" role="note" aria-label={trans.__('What this is')}>
       <span className="jobs-Banner-mark">{trans.__('read-only')}</span>
-      <span>
+      <span className="jobs-Banner-name">
         {trans.__('run %1 of', run.number)}{' '}
         <button type="button" className="jobs-Link" onClick={() => go.openJob(job.id)}>
           {job.name}
         </button>
       </span>
-      {run.label && <span className="jobs-Banner-label">{run.label}</span>}
+      {run.label && (
+        <span className="jobs-Banner-label" title={run.label}>
+          {run.label}
+        </span>
+      )}
       <span title={job.snapshot}>{trans.__('snapshot %1', shortDigest(job.snapshot))}</span>
       <time dateTime={at}>{formatTime(at)}</time>
       {run.live.length > 0 && (
