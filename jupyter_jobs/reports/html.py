@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from jupyter_jobs.errors import NotFound, Unavailable
+from jupyter_jobs.errors import BadInput, NotFound, Unavailable
 from jupyter_jobs.model import Json
 
 if TYPE_CHECKING:
@@ -107,9 +107,8 @@ def _render(raw: bytes, path: Path, assets: str, banner: Banner, roots: list[Pat
     from traitlets.config import Config
 
     from jupyter_jobs.reports.media import PLOTLY, embed_media, libraries, localise_outputs, tidy_outputs
-    from jupyter_jobs.snapshot.notebook import parse_notebook
 
-    notebook = parse_notebook(raw, path)
+    notebook = _read(raw, path)
     tidy_outputs(notebook)
     needed = localise_outputs(notebook) | libraries(notebook)
     config = Config()
@@ -149,6 +148,29 @@ _PRIORITY = (
     "image/gif",
     "text/plain",
 )
+
+
+def _read(raw: bytes, path: Path) -> NotebookNode:
+    """An executed notebook, which is nbformat 4 as we write it. Not validated: that takes a minute where there are 100,000 outputs."""
+    from nbformat import from_dict
+    from nbformat.v4.rwbase import rejoin_lines
+
+    try:
+        data: object = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path.name} is not JSON: {error}.", code="notebook_invalid", mend="Run it again.", file=path.name) from error
+    if (
+        not isinstance(data, dict)
+        or data.get("nbformat") != 4
+        or not isinstance(data.get("cells"), list)
+        or not all(isinstance(cell, dict) for cell in data["cells"])
+    ):
+        raise BadInput(f"{path.name} is no notebook of nbformat 4.", code="notebook_invalid", mend="Save it with a newer Jupyter.", file=path.name)
+    data.setdefault("metadata", {})
+    for number, cell in enumerate(data["cells"], start=1):
+        cell.setdefault("id", f"cell-{number}")
+    notebook: NotebookNode = rejoin_lines(from_dict(data))  # type: ignore[no-untyped-call]
+    return notebook
 
 
 def script_tag(library: Library, assets: str) -> str:
