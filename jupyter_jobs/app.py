@@ -186,9 +186,11 @@ class JobsApp(ExtensionApp):
     async def _begin(self) -> None:
         """Open the store, and see to runs that a former server left."""
         try:
-            await self.context()
+            context = await self.context()
         except JobsError as error:
             self.log.error("jupyter_jobs: %s", error)
+        else:
+            self.log.info("jupyter_jobs: ready, with the store in %s", context.data_dir)
 
     async def _go_live(self, context: Context) -> None:
         from jupyter_jobs.store import events
