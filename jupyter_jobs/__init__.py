@@ -1,5 +1,9 @@
 """jupyter_jobs: run notebooks as jobs. Light to import: everything heavy is imported where it is used."""
 
+from jupyter_jobs.recording import record
+
+__all__ = ["record"]
+
 __version__ = "0.1.0"
 
 

@@ -7,12 +7,11 @@ import contextlib
 import json
 import signal
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from queue import Empty
 from typing import Any, Literal
 
-import msgspec
 import nbformat
 from nbclient.exceptions import CellExecutionComplete, CellExecutionError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
@@ -22,26 +21,21 @@ from papermill.execute import prepare_notebook_metadata, remove_error_markers
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from jupyter_jobs.runner import failures, namespace, notebook, processes, records, rundir
+from jupyter_jobs.runner import failures, namespace, notebook, processes, questions, records, rundir
 from jupyter_jobs.runner.failures import Place, RunFailed
 from jupyter_jobs.runner.kernel import RunKernel, is_python
 from jupyter_jobs.runner.log import Journal
 from jupyter_jobs.runner.outcome import Outcome, Stopped
+from jupyter_jobs.runner.raw import RawOutput
 from jupyter_jobs.runner.rundir import CellRef, RunError, RunSpec
 
 ENGINE = "jupyter_jobs"
 GRACE = 3.0
 """Seconds between asking a kernel to stop and killing it."""
 START_TIMEOUT = 120.0
-SHUTDOWN_TIMEOUT = 10.0
-"""Seconds that a kernel may take to end by itself after the last cell, for its exit handlers."""
-ANSWER_TIMEOUT = 30.0
+SHUTDOWN_TIMEOUT = 15.0
+"""Seconds that a kernel may take to end by itself after the last cell, for its exit handlers. ipykernel sometimes waits 10 s for its own threads."""
 SAVE_INTERVAL = 3.0
-
-PLACE = (
-    "__import__('json').dumps([__import__('os').getcwd()] + [(lambda value: value if value is None or isinstance(value, int) else str(value))"
-    "(getattr(getattr(__import__('sys'), 'last_value', None), name, None)) for name in ('errno', 'filename')])"
-)
 
 
 class CellClient(PapermillNotebookClient):  # type: ignore[misc]
@@ -121,6 +115,8 @@ class Execution:
         self._stopping = ""
         self._interrupt: asyncio.Future[None] | None = None
         self._saver: notebook.Saver | None = None
+        self._raw = RawOutput(journal)
+        self._ask: questions.Kernel
         self._on_loop: Callable[[Callable[[], None] | None], None] = lambda stop: None
 
     def run(self, env: dict[str, str], cwd: str, on_loop: Callable[[Callable[[], None] | None], None]) -> None:
@@ -206,7 +202,7 @@ class Execution:
             started = time.monotonic()
             await self._run_cells(client)
             self._journal.phase("cells", time.monotonic() - started)
-            await self._record_variables(client)
+            await self._record_variables()
         finally:
             self._phase = "ending"
             started = time.monotonic()
@@ -217,7 +213,7 @@ class Execution:
     async def _start(self, client: CellClient) -> None:
         kernel = self.kernel
         try:
-            await kernel.launch(self._env, self._cwd, lambda number, text: self._journal.output("stderr" if number == 2 else "stdout", text))
+            await kernel.launch(self._env, self._cwd, self._raw)
         except OSError as error:
             raise RunFailed(failures.kernel_not_started(self.spec, str(error), "")) from error
         if self._stopping:
@@ -245,8 +241,13 @@ class Execution:
             raise RunFailed(failures.kernel_not_started(self.spec, f"it did not answer within {START_TIMEOUT:g} s", kernel.tail())) from error
         if self._stopping:
             raise self._why_stopped()
-        info = await client.async_wait_for_reply(client.kc.kernel_info())
-        client.nb.metadata["language_info"] = info["content"]["language_info"]
+        self._ask = questions.Kernel(client.kc, kernel.ended)
+        info = await self._ask.info()
+        if info is None:
+            raise RunFailed(failures.kernel_not_started(self.spec, "it answered once and never again", kernel.tail()))
+        client.nb.metadata["language_info"] = info["language_info"]
+        if is_python(self.spec):
+            self._raw.repeated = await self._ask.repeats_raw_output()
 
     async def _run_cells(self, client: CellClient) -> None:
         assert self._saver is not None
@@ -265,7 +266,7 @@ class Execution:
             except CellExecutionError as error:
                 if not self._exits(client.reply):
                     client.nb_man.cell_exception(cell, cell_index=index)
-                    raise await self._why_failed(client, cell) from error
+                    raise await self._why_failed(client.reply, cell) from error
             except DeadKernelError as error:
                 await client.drain()
                 client.nb_man.cell_exception(cell, cell_index=index)
@@ -301,25 +302,21 @@ class Execution:
         payload = reply.get("payload") or []
         return any(item.get("source") == "ask_exit" for item in payload)
 
-    async def _why_failed(self, client: CellClient, cell: Any) -> RunFailed | Stopped:
+    async def _why_failed(self, reply: Mapping[str, Any], cell: Any) -> RunFailed | Stopped:
         if self._stopping:
             return self._explained(cell, self._why_stopped())
-        place = Place()
-        if is_python(self.spec):
-            with contextlib.suppress(ValueError, TypeError, SyntaxError):
-                answers = await self._evaluate(client, {"place": PLACE})
-                text = records.text_of(answers.get("place", {}))
-                if text is not None:
-                    place = msgspec.convert(records.from_text(text, python=True), _PlaceTuple).place()
+        place = await self._ask.place() if is_python(self.spec) else Place()
         assert self.cell is not None
         seen = self._cwd if self.spec.workspace.mode == "copy" else ""
         project = notebook.project_seen(seen, self.spec.workspace.cwd, self.spec.workspace.project)
-        return RunFailed(failures.of_cell(self.spec, self.cell, client.reply, place, project))
+        return RunFailed(failures.of_cell(self.spec, self.cell, reply, place, project))
 
     def _why_dead(self, cell: Any) -> RunFailed | Stopped:
+        self.kernel.close()
+        last_words = self._raw.flush()
         if self._stopping:
             return self._explained(cell, self._why_stopped())
-        return self._explained(cell, RunFailed(failures.kernel_died(self.cell, self.kernel.ended.result(), "")))
+        return self._explained(cell, RunFailed(failures.kernel_died(self.cell, self.kernel.ended.result(), last_words)))
 
     def _explained(self, cell: Any, why: RunFailed | Stopped) -> RunFailed | Stopped:
         """Put the reason into the cell's outputs, where the kernel could not or did not know it."""
@@ -342,6 +339,7 @@ class Execution:
                 kernel.kill()
             self.outcome.kernel_exit = await kernel.ended
             kernel.close()
+            self._raw.flush()
         if client.kc:
             client.kc.stop_channels()
         await kernel.cleanup_resources()
@@ -352,6 +350,7 @@ class Execution:
         """Write down what a message of this kind tells of a cell, at once."""
         number = self._cells[index].number
         if kind == "stream":
+            self._raw.heard(content["text"])
             self._journal.output("stderr" if content["name"] == "stderr" else "stdout", content["text"], number)
         elif kind == "error":
             self._journal.output("stderr", failures.joined(content.get("traceback") or [f"{content.get('ename')}: {content.get('evalue')}"]), number)
@@ -363,64 +362,16 @@ class Execution:
         self.outcome.records[name] = value
         self._journal.record(name, value)
 
-    async def _record_variables(self, client: CellClient) -> None:
-        python = is_python(self.spec)
+    async def _record_variables(self) -> None:
         names = list(dict.fromkeys(self.spec.record))
-        if not names:
-            return
-        answers = await self._evaluate(client, {name: records.expression(name, python) for name in names})
+        values = await self._ask.variables(names, self.spec.kernel.language) if names else {}
         for name in names:
-            text = records.text_of(answers.get(name, {}))
-            if text is None and not python and name not in answers:
-                text = await self._shown(client, name)
-            if text is not None:
-                self._record(name, records.from_text(text, python))
+            if name in values:
+                self._record(name, values[name])
             elif name not in self.outcome.records:
-                self._journal.note(f"“{name}” was not recorded: after the last cell there was no such variable.")
+                self._journal.note(f"“{name}” was not recorded: after the last cell it had no value that could be read.")
         if self._stopping:
             raise self._why_stopped()
-
-    async def _evaluate(self, client: CellClient, expressions: dict[str, str]) -> dict[str, Any]:
-        """The kernel's answers by name; none from a kernel that ends or is too slow."""
-        request = client.kc.execute("", silent=True, store_history=False, allow_stdin=False, user_expressions=expressions)
-        reply = await self._answer(_message_to(client.kc.shell_channel, request, "execute_reply"))
-        return (reply or {}).get("user_expressions") or {}
-
-    async def _shown(self, client: CellClient, name: str) -> str | None:
-        """What a kernel without user_expressions (R) shows of a name. Only where a bare name is an expression and not a command."""
-        if self.spec.kernel.language.lower() != "r":
-            return None
-        request = client.kc.execute(name, store_history=False, allow_stdin=False)
-        result = await self._answer(_message_to(client.kc.iopub_channel, request, "execute_result", "display_data", "error"))
-        text = ((result or {}).get("data") or {}).get("text/plain")
-        return text if isinstance(text, str) else None
-
-    async def _answer(self, coming: Coroutine[object, object, dict[str, Any]]) -> dict[str, Any] | None:
-        answer = asyncio.ensure_future(coming)
-        waiting: set[asyncio.Future[Any]] = {answer, self.kernel.ended}
-        await asyncio.wait(waiting, timeout=ANSWER_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done():
-            answer.cancel()
-            return None
-        content: dict[str, Any] = answer.result()
-        return content
-
-
-class _PlaceTuple(msgspec.Struct, array_like=True):
-    cwd: str
-    errno: int | None
-    filename: str | int | None
-
-    def place(self) -> Place:
-        return Place(cwd=self.cwd, errno=self.errno, filename=self.filename if isinstance(self.filename, str) else "")
-
-
-async def _message_to(channel: Any, request: str, *kinds: str) -> dict[str, Any]:
-    while True:
-        message = await channel.get_msg(timeout=None)
-        if message["parent_header"].get("msg_id") == request and message["msg_type"] in kinds:
-            content: dict[str, Any] = message["content"]
-            return content
 
 
 def _title(code: str) -> str:

@@ -50,10 +50,3 @@ def from_text(text: str, python: bool) -> object:
         except ValueError:
             continue
     return plain[: values.ITEMS]
-
-
-def text_of(answer: Mapping[str, object]) -> str | None:
-    """The text in a kernel's answer to an expression; None where it could not be evaluated."""
-    data = answer.get("data")
-    text = data.get("text/plain") if answer.get("status") == "ok" and isinstance(data, Mapping) else None
-    return text if isinstance(text, str) else None

@@ -7,6 +7,7 @@ import sys
 
 import psutil
 import pytest
+
 from tests.runner.runner_cells import code
 
 

@@ -9,9 +9,9 @@ import venv
 from pathlib import Path
 
 import pytest
-from tests.runner.runner_cells import code, text
 
 from jupyter_jobs.runner import rundir
+from tests.runner.runner_cells import code, text
 
 
 def fail(execute, source, code_expected, **options):

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.runner.runner_cells import code, text
 
 from jupyter_jobs.runner import rundir
+from tests.runner.runner_cells import code, text
 
 EXACT = {
     "third": 1 / 3,
