@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.dispatcher.dispatcher_store import Store
 
 from jupyter_jobs.backends import processes
 from jupyter_jobs.dispatcher import process
 from jupyter_jobs.settings import Jobs
 from jupyter_jobs.store import runs
 from jupyter_jobs.store.database import open_store, read
+from tests.dispatcher.dispatcher_store import Store
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.dispatcher import dispatcher_driver
 from sqlalchemy import Engine
 
 from jupyter_jobs.backends import processes
@@ -27,6 +26,7 @@ from jupyter_jobs.settings import Jobs
 from jupyter_jobs.store import events, jobs, runs, snapshots
 from jupyter_jobs.store.database import read, write
 from jupyter_jobs.store.jobs import JobSpec, NewJob
+from tests.dispatcher import dispatcher_driver
 
 SECONDS = 90.0
 """The most that a test waits for anything; none waits for time to pass."""

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.dispatcher.dispatcher_store import Store
 
 from jupyter_jobs.model import KernelInfo
 from jupyter_jobs.snapshot.environment import freeze_environment
 from jupyter_jobs.store import snapshots
 from jupyter_jobs.store.database import write
+from tests.dispatcher.dispatcher_store import Store
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import msgspec
-from dispatcher_store import Store
 
 from jupyter_jobs.backends import processes
 from jupyter_jobs.backends.base import Handle
 from jupyter_jobs.dispatcher.lease import lock_now, still_there
 from jupyter_jobs.store import attempts, runs
 from jupyter_jobs.store.database import write
+from tests.dispatcher.dispatcher_store import Store
 
 
 def test_one_holds_the_lock(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests.dispatcher.dispatcher_store import Store
 
 from jupyter_jobs.backends.base import Capabilities, Exit, Handle, Submission
 from jupyter_jobs.errors import Unavailable
 from jupyter_jobs.runner import rundir
+from tests.dispatcher.dispatcher_store import Store
 
 
 class Fake:

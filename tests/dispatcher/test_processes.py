@@ -12,7 +12,6 @@ import sys
 import tempfile
 
 import pytest
-from tests.dispatcher.dispatcher_store import SECONDS, Store, gone, open_gate
 
 from jupyter_jobs import __version__
 from jupyter_jobs.backends import processes
@@ -23,6 +22,7 @@ from jupyter_jobs.sockets import DISPATCHER_SOCKET, LOCK, socket_directory
 from jupyter_jobs.store import dispatcher as lease_table
 from jupyter_jobs.store import runs
 from jupyter_jobs.store.database import read, write
+from tests.dispatcher.dispatcher_store import SECONDS, Store, gone, open_gate
 
 ENSURE = """
 import json, sys

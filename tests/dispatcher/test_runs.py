@@ -7,7 +7,6 @@ import os
 import signal
 
 import pytest
-from tests.dispatcher.dispatcher_store import SECONDS, Store, gone, open_gate
 from sqlalchemy import select
 
 from jupyter_jobs.backends import processes
@@ -17,6 +16,7 @@ from jupyter_jobs.dispatcher.socket import nudge, subscribe
 from jupyter_jobs.store import artifacts, jobs
 from jupyter_jobs.store.database import read, write
 from jupyter_jobs.store.tables import attempts
+from tests.dispatcher.dispatcher_store import SECONDS, Store, gone, open_gate
 
 
 async def test_runs_end_with_what_their_results_say(store: Store) -> None:
