@@ -95,21 +95,26 @@ def _add_git_names(listing: Listing, prefix: str, names: Sequence[str]) -> None:
     never = _never(listing, prefix)
     folders: dict[str, bool] = {"": True}
 
+    suspects = _virtual_environments(names)
+
     def wanted(folder: str) -> bool:
         known = folders.get(folder)
         if known is None:
-            known = wanted(folder.rpartition("/")[0]) and not never(folder, folder.rpartition("/")[2], True)
+            outer, _, last = folder.rpartition("/")
+            known = wanted(outer) and not ((last in NEVER or folder in suspects or prefix + folder == listing.store) and never(folder, last, True))
             folders[folder] = known
         return known
 
-    nested: list[str] = []
+    nested: dict[str, None] = {}
     before = len(listing.links)
     base = f"{listing.directory}/{prefix}"
     files, links, is_regular, is_link = listing.files, listing.links, stat.S_ISREG, stat.S_ISLNK
-    for name in dict.fromkeys(names):
-        folder, _, last = name.rstrip("/").rpartition("/")
-        known = folders.get(folder)
-        if not (wanted(folder) if known is None else known) or last in NEVER:
+    current, keep = "", True
+    for name in names:
+        folder, _, last = (name.rstrip("/") if name.endswith("/") else name).rpartition("/")
+        if folder != current:
+            current, keep = folder, wanted(folder)
+        if not keep or last in NEVER:
             continue
         try:
             status = os.lstat(base + name)
@@ -123,9 +128,7 @@ def _add_git_names(listing: Listing, prefix: str, names: Sequence[str]) -> None:
         elif is_link(status.st_mode):
             links[prefix + name] = status
         elif stat.S_ISDIR(status.st_mode):
-            nested.append(name.rstrip("/"))
-        else:
-            listing.special.append(prefix + name)
+            nested[name.rstrip("/")] = None
     if len(links) > before:
         _drop_behind_links(listing, prefix)
     kept = {folder for folder, keep in folders.items() if keep and prefix + folder not in links}
@@ -142,6 +145,17 @@ def _add_git_names(listing: Listing, prefix: str, names: Sequence[str]) -> None:
     _look_around(listing, prefix, kept, set(inner), never)
 
 
+def _virtual_environments(names: Sequence[str]) -> set[str]:
+    """The folders that, by the names in them, are virtual environments."""
+    joined = "\n".join(names)
+    found: set[str] = set()
+    if "/pyvenv.cfg" in joined:
+        found.update(name.removesuffix("/pyvenv.cfg") for name in names if name.endswith("/pyvenv.cfg"))
+    if "/conda-meta/" in joined:
+        found.update(name.partition("/conda-meta/")[0] for name in names if "/conda-meta/" in name)
+    return found
+
+
 def _drop_behind_links(listing: Listing, prefix: str) -> None:
     """A tracked file whose directory has since become a link is deleted, as git sees it; the link is what there is."""
     for path in [path for path in listing.files if path.startswith(prefix) and any(above in listing.links for above in parents(path))]:
@@ -149,6 +163,7 @@ def _drop_behind_links(listing: Listing, prefix: str) -> None:
 
 
 def _look_around(listing: Listing, prefix: str, kept: set[str], inner: set[str], never: Callable[[str, str, bool], bool]) -> None:
+    files, links = listing.files, listing.links
     folders = sorted(kept)
     while folders:
         doubtful: dict[str, str] = {}
@@ -161,13 +176,18 @@ def _look_around(listing: Listing, prefix: str, kept: set[str], inner: set[str],
                 listing.unreadable.append(prefix + folder)
                 continue
             except (FileNotFoundError, NotADirectoryError):
+                listing.directories.discard(prefix + folder)  # all that was tracked in it is deleted
                 continue
+            before = prefix + inside
             for entry in entries:
+                whole = before + entry.name
+                if whole in files or whole in links:
+                    continue
                 path = inside + entry.name
                 if entry.is_dir(follow_symlinks=False):
                     if path not in kept and path not in inner and not never(path, entry.name, True):
                         doubtful[path] = "directory"
-                elif prefix + path not in listing.files and prefix + path not in listing.links and not never(path, entry.name, False):
+                elif not never(path, entry.name, False):
                     doubtful[path] = "file" if entry.is_file(follow_symlinks=False) or entry.is_symlink() else "special"
         ignored = git.explain(f"{listing.directory}/{prefix}", doubtful)
         folders = []

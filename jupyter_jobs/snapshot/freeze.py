@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,8 +15,8 @@ import msgspec
 from jupyter_jobs.errors import BadInput, NotFound, TooLarge
 from jupyter_jobs.model import Finding, FolderSize, IgnoredPath, LivePath, ManifestEntry, ProjectChoice, Snapshot
 from jupyter_jobs.snapshot.listing import Listing, parents
-from jupyter_jobs.snapshot.names import os_name, safe_text, shown
-from jupyter_jobs.snapshot.objects import PERMISSIONS, Copied, Stamp, copy_file, is_same, load_cache, now_ns, save_cache, stamp_of
+from jupyter_jobs.snapshot.names import all_plain, os_name, safe_text, shown
+from jupyter_jobs.snapshot.objects import PERMISSIONS, Copied, Stamp, StatCache, copy_file, load_cache, now_ns, save_cache, stamp_of
 from jupyter_jobs.snapshot.project import read_project_rules
 from jupyter_jobs.snapshot.select import explain, list_project
 from jupyter_jobs.snapshot.tree import Progress, building, fill
@@ -88,31 +89,64 @@ def freeze_project(
     dies leaves nothing that is taken for a snapshot. Raises TooLarge, and BadInput for files that cannot be read or never hold still.
     """
     data_dir = Path(data_dir)
-    listing = _list(data_dir, choice, exclude, include, live, max_files)
+    with ThreadPoolExecutor(1) as beside:  # git is waited for meanwhile
+        loading = beside.submit(load_cache, data_dir, os_name(choice.directory))
+        listing = _list(data_dir, choice, exclude, include, live, max_files)
+        cache = loading.result()
     check_limits(listing, max_bytes, max_files)
     check_readable(listing)
     notes = _notes(listing)
-    cache = load_cache(data_dir, listing.directory)
-    known = {path: stamp for path, status in listing.files.items() if (stamp := cache.get(safe_text(path))) and is_same(stamp, status)}
-    found = _unchanged(data_dir, listing, known, notes) if known or not listing.files else None
+    known = _known(listing, cache)
+    found = _unchanged(data_dir, listing, cache, known, notes)
     if found is not None:
         if progress is not None:
             progress(len(listing.files), len(listing.files))
         return found
     with building(data_dir) as place:
-        filled = fill(data_dir, f"{place}/tree", listing, {path: stamp.digest for path, stamp in known.items()}, progress)
+        filled = fill(data_dir, f"{place}/tree", listing, {path: stamp[4] for path, stamp in known.items()}, progress)
         for path in sorted(listing.files.keys() - filled.keys()):
             notes.append(Finding(code="file_gone", level="note", message=f"{shown(path)} was gone before it could be read.", path=safe_text(path)))
-        save_cache(data_dir, listing.directory, {safe_text(path): stamp for path, (_, stamp) in filled.items() if stamp})
-        return _publish(data_dir, place, listing, _entries(listing, {path: copied for path, (copied, _) in filled.items()}), notes)
+        entries = _entries(listing, {path: copied for path, (copied, _) in filled.items()})
+        snapshot = _publish(data_dir, place, listing, entries, notes)
+    _remember(data_dir, listing, {path: stamp for path, (_, stamp) in filled.items()}, snapshot)
+    return snapshot
 
 
-def _unchanged(data_dir: Path, listing: Listing, known: dict[str, Stamp], notes: list[Finding]) -> Snapshot | None:
+def _known(listing: Listing, cache: StatCache) -> dict[str, Stamp]:
+    """The files that are as they were when they were last read."""
+    text = str if all_plain(listing.files) else safe_text
+    known: dict[str, Stamp] = {}
+    stamps = cache.files
+    for path, status in listing.files.items():
+        stamp = stamps.get(text(path))
+        if stamp is not None and stamp[:4] == (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino):
+            known[path] = stamp
+    return known
+
+
+def _remember(data_dir: Path, listing: Listing, stamps: Mapping[str, Stamp | None], snapshot: Snapshot) -> None:
+    trusted = {safe_text(path): stamp for path, stamp in stamps.items() if stamp}
+    whole = len(trusted) == len(listing.files)
+    links, empty = _links_and_empty(listing)
+    digest = snapshot.digest if whole else ""
+    save_cache(data_dir, listing.directory, StatCache(files=trusted, links=links, empty=empty, snapshot=digest, created_at=snapshot.created_at))
+
+
+def _links_and_empty(listing: Listing) -> tuple[dict[str, str], dict[str, int]]:
+    links = {safe_text(path): safe_text(target) for path, target in listing.targets.items()}
+    return links, {safe_text(path): status.st_mode & PERMISSIONS for path, status in listing.empty.items()}
+
+
+def _unchanged(data_dir: Path, listing: Listing, cache: StatCache, known: dict[str, Stamp], notes: list[Finding]) -> Snapshot | None:
     """The snapshot there is already, if what is known and the few files that are not give it."""
-    copies = {path: Copied(stamp.digest, listing.files[path]) for path, stamp in known.items()}
     doubtful = listing.files.keys() - known.keys()
-    if sum(listing.files[path].st_size for path in doubtful) > FEW_BYTES:
+    same = not doubtful and len(cache.files) == len(known) and (cache.links, cache.empty) == _links_and_empty(listing)
+    if same and cache.created_at and cache.snapshot and (data_dir / "snapshots" / cache.snapshot / "manifest.json").exists():
+        size = sum([status.st_size for status in listing.files.values()])
+        return _snapshot(cache.snapshot, listing, len(known), size, cache.created_at, notes)
+    if (doubtful and not known) or sum(listing.files[path].st_size for path in doubtful) > FEW_BYTES:
         return None
+    copies = {path: Copied(stamp[4], listing.files[path]) for path, stamp in known.items()}
     stamps: dict[str, Stamp | None] = dict(known)
     for path in doubtful:
         read_at = now_ns()
@@ -122,8 +156,8 @@ def _unchanged(data_dir: Path, listing: Listing, known: dict[str, Stamp], notes:
             return None
         stamps[path] = stamp_of(copies[path], read_at)
     found = _existing(data_dir, listing, _entries(listing, copies), notes)
-    if found is not None and doubtful:
-        save_cache(data_dir, listing.directory, {safe_text(path): stamp for path, stamp in stamps.items() if stamp})
+    if found is not None:
+        _remember(data_dir, listing, stamps, found)
     return found
 
 
@@ -225,7 +259,16 @@ def human(size: int) -> str:
 
 def check_readable(listing: Listing) -> None:
     """Raises BadInput naming what this user may not read."""
-    closed = sorted({*listing.unreadable, *(path for path, status in listing.files.items() if not _may_read(listing, path, status))})
+    closed = sorted(
+        {
+            *listing.unreadable,
+            *(
+                path
+                for path, status in listing.files.items()
+                if status.st_mode & 0o444 != 0o444 and not os.access(f"{listing.directory}/{path}", os.R_OK)
+            ),
+        }
+    )
     if closed:
         some = ", ".join(shown(path) for path in closed[:10]) + (f" and {len(closed) - 10} more" if len(closed) > 10 else "")
         raise BadInput(
@@ -235,10 +278,6 @@ def check_readable(listing: Listing) -> None:
             field="exclude",
             paths=[safe_text(path) for path in closed[:100]],
         )
-
-
-def _may_read(listing: Listing, path: str, status: os.stat_result) -> bool:
-    return status.st_mode & 0o444 == 0o444 or os.access(f"{listing.directory}/{path}", os.R_OK)
 
 
 def _notes(listing: Listing) -> list[Finding]:
@@ -291,19 +330,23 @@ def _existing(data_dir: Path, listing: Listing, entries: list[ManifestEntry], no
         head = msgspec.json.decode((data_dir / "snapshots" / digest / "manifest.json").read_bytes(), type=_ManifestHead)
     except FileNotFoundError:
         return None
-    return _snapshot(digest, listing, entries, head.created_at, notes)
+    return _snapshot(digest, listing, *_totals(entries), head.created_at, notes)
 
 
-def _snapshot(digest: str, listing: Listing, entries: list[ManifestEntry], created_at: datetime, notes: list[Finding]) -> Snapshot:
-    files = [each.size for each in entries if each.kind == "file"]
-    return Snapshot(digest=digest, directory=safe_text(listing.directory), files=len(files), bytes=sum(files), created_at=created_at, notes=notes)
+def _snapshot(digest: str, listing: Listing, files: int, size: int, created_at: datetime, notes: list[Finding]) -> Snapshot:
+    return Snapshot(digest=digest, directory=safe_text(listing.directory), files=files, bytes=size, created_at=created_at, notes=notes)
+
+
+def _totals(entries: list[ManifestEntry]) -> tuple[int, int]:
+    sizes = [each.size for each in entries if each.kind == "file"]
+    return len(sizes), sum(sizes)
 
 
 def _publish(data_dir: Path, place: str, listing: Listing, entries: list[ManifestEntry], notes: list[Finding]) -> Snapshot:
     found = _existing(data_dir, listing, entries, notes)
     if found is not None:
         return found
-    snapshot = _snapshot(manifest_digest(entries), listing, entries, datetime.now(UTC), notes)
+    snapshot = _snapshot(manifest_digest(entries), listing, *_totals(entries), datetime.now(UTC), notes)
     manifest = _Manifest(snapshot.created_at, snapshot.files, snapshot.bytes, entries)
     Path(place, "manifest.json").write_bytes(msgspec.json.encode(manifest))
     try:

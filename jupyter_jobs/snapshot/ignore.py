@@ -216,6 +216,8 @@ class IgnoreRules:
         self.shown = shown
         self._chains: dict[str, tuple[RuleFile, ...]] = {}
         self._above = above
+        self.only: frozenset[str] | None = None
+        """The folders that have a rule file, where that is known."""
         self._hits: dict[str, Hit | None] = {"": None}
 
     def chain(self, folder: str) -> tuple[RuleFile, ...]:
@@ -225,7 +227,8 @@ class IgnoreRules:
             outer = self.chain(folder.rpartition("/")[0]) if folder else self._above
             inside = f"{folder}/" if folder else ""
             base = len(self.lead) + len(os.fsencode(inside))
-            own = read_rules(f"{self.directory}/{inside}{self.file_name}", f"{self.shown}{inside}{self.file_name}", base)
+            here = self.only is None or folder in self.only
+            own = None if not here else read_rules(f"{self.directory}/{inside}{self.file_name}", f"{self.shown}{inside}{self.file_name}", base)
             known = self._chains[folder] = (*outer, own) if own and own.patterns else outer
         return known
 

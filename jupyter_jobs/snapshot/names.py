@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 
 BASE = 0x10F700
 """Byte b (0x80 to 0xff) is written as chr(BASE + b)."""
@@ -19,6 +20,11 @@ _ESCAPED = re.compile(f"[{chr(BASE + 0x80)}-{chr(BASE + 0xFF)}]+")
 def safe_text(name: str) -> str:
     """A file name as JSON-safe text. `os_name` gives it back, whatever its bytes were."""
     return name if not _STRANGE.search(name) else _STRANGE.sub(lambda match: "".join(chr(BASE + byte) for byte in os.fsencode(match[0])), name)
+
+
+def all_plain(names: Iterable[str]) -> bool:
+    """Whether `safe_text` leaves all these names as they are."""
+    return _STRANGE.search("\0".join(names)) is None
 
 
 def os_name(text: str) -> str:

@@ -10,6 +10,7 @@ import stat
 import tempfile
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,14 +29,8 @@ FICLONE = 0x40049409
 _buffers = threading.local()
 
 
-class Stamp(NamedTuple):
-    """What tells that a file is still the one that was read: size, mtime_ns, ctime_ns, inode; and its digest (sha256, hex)."""
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
-    digest: str
+Stamp = tuple[int, int, int, int, str]
+"""What tells that a file is still the one that was read: size, mtime_ns, ctime_ns, inode; and its digest (sha256, hex)."""
 
 
 class Copied(NamedTuple):
@@ -45,9 +40,16 @@ class Copied(NamedTuple):
     status: os.stat_result
 
 
-class _Cache(msgspec.Struct):
-    directory: str
-    files: dict[str, Stamp]
+class StatCache(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a project, by JSON-safe paths. If its files, `links` (targets) and `empty` directories (modes) are all unchanged, its snapshot
+    is `snapshot`, made at `created_at`."""
+
+    directory: str = ""
+    files: dict[str, Stamp] = {}
+    links: dict[str, str] = {}
+    empty: dict[str, int] = {}
+    snapshot: str = ""
+    created_at: datetime | None = None
 
 
 def object_path(data_dir: Path, digest: str, mode: int, mtime_ns: int) -> str:
@@ -188,20 +190,20 @@ def cache_path(data_dir: Path, directory: str) -> Path:
     return Path(data_dir) / "stat-cache" / f"{hashlib.sha256(os.fsencode(real)).hexdigest()[:24]}.json"
 
 
-def load_cache(data_dir: Path, directory: str) -> dict[str, Stamp]:
-    """What is known of a project's files, by JSON-safe path. A damaged cache is an empty one: it only spares work."""
+def load_cache(data_dir: Path, directory: str) -> StatCache:
+    """What is known of a project. A damaged cache is an empty one: it only spares work."""
     try:
-        cache = msgspec.json.decode(cache_path(data_dir, directory).read_bytes(), type=_Cache)
+        cache = msgspec.json.decode(cache_path(data_dir, directory).read_bytes(), type=StatCache)
     except (FileNotFoundError, msgspec.MsgspecError):
-        return {}
-    return cache.files if cache.directory == safe_text(os.path.realpath(directory)) else {}
+        return StatCache()
+    return cache if cache.directory == safe_text(os.path.realpath(directory)) else StatCache()
 
 
-def save_cache(data_dir: Path, directory: str, files: dict[str, Stamp]) -> None:
-    """Remember files; atomically, the last writer wins."""
+def save_cache(data_dir: Path, directory: str, cache: StatCache) -> None:
+    """Remember a project; atomically, the last writer wins."""
     path = cache_path(data_dir, directory)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomically(path, msgspec.json.encode(_Cache(safe_text(os.path.realpath(directory)), files)))
+    write_atomically(path, msgspec.json.encode(msgspec.structs.replace(cache, directory=safe_text(os.path.realpath(directory)))))
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -216,17 +218,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
-def is_same(stamp: Stamp, status: os.stat_result) -> bool:
-    """Whether a file is still the one of the stamp."""
-    return stamp[0] == status.st_size and stamp[1] == status.st_mtime_ns and stamp[2] == status.st_ctime_ns and stamp[3] == status.st_ino
-
-
 def stamp_of(copied: Copied, read_at_ns: int) -> Stamp | None:
     """The stamp of a file read at `read_at_ns` (`time.time_ns()` before), or None where a change after that could go unseen (git calls it racy)."""
     status = copied.status
     if max(status.st_mtime_ns, status.st_ctime_ns) > read_at_ns - RACY_NS:
         return None
-    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, copied.digest)
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, copied.digest
 
 
 def now_ns() -> int:

@@ -107,7 +107,7 @@ def fill(data_dir: Path, tree: str, listing: Listing, known: dict[str, str], pro
 def _take_file(data_dir: Path, source: str, target: str, status: os.stat_result, digest: str) -> tuple[Copied, Stamp | None] | None:
     if digest and link_object(object_path(data_dir, digest, status.st_mode & PERMISSIONS, status.st_mtime_ns), target, status.st_size):
         copied = Copied(digest, status)
-        return copied, Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, digest)
+        return copied, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, digest)
     read_at = now_ns()
     try:
         copied = copy_file(source, target)

@@ -155,7 +155,7 @@ def test_known_files_are_linked_not_read(project: Path, data: Path, monkeypatch:
     inodes = [(tree_path(data, each.digest) / "big.bin").stat().st_ino for each in (first, second)]
     assert inodes[0] == inodes[1]
     cache = objects.load_cache(data, str(project))
-    assert set(cache) == {"a.txt", "b.txt", "big.bin"}
+    assert set(cache.files) == {"a.txt", "b.txt", "big.bin"}
 
 
 def test_a_lost_or_cut_object_is_made_again(project: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,6 +239,39 @@ def test_tracked_files_behind_a_new_link_are_not_written_through_it(project: Pat
     assert paths(data, snapshot) == ["folder"]
     assert (outside / "a.txt").read_text() == "theirs"
     assert [(note.code, note.path) for note in snapshot.notes] == [("link_outside", "folder")]
+
+
+def test_a_folder_that_was_deleted_but_is_tracked(project: Path, data: Path) -> None:
+    git(project, "init", "-q")
+    write(project, **{"gone/deep/a": "", "here/a": ""})
+    git(project, "add", "-A")
+    (project / "gone/deep/a").unlink()
+    (project / "gone/deep").rmdir()
+    snapshot = freeze(data, project)
+    assert paths(data, snapshot) == ["gone", "here/a"]
+    assert sorted(each.name for each in tree_path(data, snapshot.digest).rglob("*")) == ["a", "gone", "here"]
+
+
+def test_an_unchanged_project_is_known_without_its_manifest(project: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "RACY_NS", -(10**12))
+    write(project, **{"a": "", "b/c": ""})
+    (project / "link").symlink_to("a")
+    (project / "empty").mkdir()
+    first = freeze(data, project)
+    manifest = data / "snapshots" / first.digest / "manifest.json"
+    text = manifest.read_bytes()
+    manifest.write_text("not read")
+    assert freeze(data, project) == first
+    manifest.write_bytes(text)
+    (project / "link").unlink()
+    (project / "link").symlink_to("b/c")
+    second = freeze(data, project)
+    (project / "empty").chmod(0o700)
+    third = freeze(data, project)
+    (project / "a").chmod(0o600)
+    fourth = freeze(data, project)
+    (project / "b/c").unlink()
+    assert len({each.digest for each in (first, second, third, fourth, freeze(data, project))}) == 5
 
 
 def test_a_tracked_file_that_became_a_directory(project: Path, data: Path) -> None:
