@@ -61,17 +61,12 @@ def open_store(data_dir: str | Path, db_url: str = "") -> Engine:
 @contextmanager
 def write(engine: Engine) -> Iterator[Connection]:
     """A transaction that holds the right to write from its beginning, so that what it reads stays true until it commits."""
-    with engine.connect().execution_options(**{_WRITES: True}) as conn:
-        try:
-            with conn.begin():
-                if engine.dialect.name == "postgresql":
-                    # one writer at a time: event numbers then become visible in their order
-                    conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITE_LOCK})
-                yield conn
-        except BaseException:
-            # a COMMIT that failed (a full disk) leaves SQLite's transaction open and the store locked, and the pool takes it for ended
-            conn.invalidate()
-            raise
+    # never `conn.commit()` inside: where that fails SQLite's transaction stays open, and the pool takes it for ended
+    with engine.connect().execution_options(**{_WRITES: True}) as conn, conn.begin():
+        if engine.dialect.name == "postgresql":
+            # one writer at a time: event numbers then become visible in their order
+            conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITE_LOCK})
+        yield conn
 
 
 @contextmanager
