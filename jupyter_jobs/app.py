@@ -21,7 +21,7 @@ from jupyter_server.utils import url_path_join
 from jupyter_jobs.api.handler import ROOT, AssetsHandler, JobsHandler, describe
 from jupyter_jobs.api.worker import Workers
 from jupyter_jobs.errors import JobsError, Unavailable
-from jupyter_jobs.live import Live, follow_dispatcher, tell_dispatcher
+from jupyter_jobs.live import Live
 from jupyter_jobs.settings import Jobs
 
 if TYPE_CHECKING:
@@ -193,6 +193,7 @@ class JobsApp(ExtensionApp):
             self.log.info("jupyter_jobs: ready, with the store in %s", context.data_dir)
 
     async def _go_live(self, context: Context) -> None:
+        from jupyter_jobs.api.dispatching import follow_dispatcher
         from jupyter_jobs.store import events
         from jupyter_jobs.store.database import read
 
@@ -208,7 +209,7 @@ class JobsApp(ExtensionApp):
         assert self.serverapp.event_logger is not None
         last = await self.in_thread(last_seq)
         self._live = Live(self.news, self.serverapp.event_logger, lambda seq: self.in_thread(partial(after, seq)), last)
-        self._spawn(follow_dispatcher(self.jobs, self._catch_up))
+        self._spawn(follow_dispatcher(self.jobs, self._catch_up, self._dispatcher_gone))
         self._nudged()
 
     async def _catch_up(self, seq: int | None = None) -> None:
@@ -247,7 +248,16 @@ class JobsApp(ExtensionApp):
         self._spawn(self._catch_up())
         self._spawn(self._tell())
 
+    async def _dispatcher_gone(self) -> None:
+        from jupyter_jobs.api.dispatching import dispatcher_was_killed
+
+        assert self._context is not None
+        if await self.in_thread(partial(dispatcher_was_killed, self._context.engine)):
+            await self._tell()
+
     async def _tell(self) -> None:
+        from jupyter_jobs.api.dispatching import tell_dispatcher
+
         assert self._context is not None
         try:
             await _in(self._telling, partial(tell_dispatcher, self._context.engine, self.jobs))

@@ -238,7 +238,7 @@ class LocalTransport:
         return self._context
 
     def _nudge(self) -> None:
-        from jupyter_jobs.live import tell_dispatcher
+        from jupyter_jobs.api.dispatching import tell_dispatcher
 
         tell_dispatcher(self._opened().engine, self._settings)
 
@@ -270,8 +270,8 @@ class _Following:
 
     @classmethod
     async def begin(cls, stream: Stream, tell: Callable[[], None], settings: Jobs) -> Self:
+        from jupyter_jobs.api.dispatching import follow_dispatcher
         from jupyter_jobs.api.news import News, batches
-        from jupyter_jobs.live import follow_dispatcher
 
         news = News()
 

@@ -61,3 +61,18 @@ def test_a_job_from_rest_to_result(server_url: str, places: Path) -> None:
         assert "43" in client.html(f"{job.id}-2")
         assert client.health().dispatcher.running
     assert tree_of(places / "root") == before
+
+
+def test_a_dispatcher_that_is_killed_is_replaced_and_no_run_is_lost(server_url: str, places: Path) -> None:
+    gate = places / "gate"
+    os.mkfifo(gate)
+    held = notebook(["print('begun', flush=True)", f"print(open({str(gate)!r}).read(), flush=True)"])
+    write_project(places / "root" / "held", {}, {"held.ipynb": held})
+    with Client(HttpTransport(server_url, token=TOKEN)) as client:
+        job = client.create(CreateJob(path="held/held.ipynb"))
+        lines = client.logs(job.id, follow=True)
+        assert next(lines).text == "begun"
+        os.kill(client.health().dispatcher.pid, signal.SIGKILL)
+        gate.write_text("gone on")
+        assert [line.text for line in lines if line.stream == "stdout"] == ["gone on"]
+        assert client.wait(job.id).status == "complete"
