@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import msgspec
-import nbformat
-from nbformat import NotebookNode
 
 from jupyter_jobs import __version__, variables
 from jupyter_jobs.actions.context import Context, Located
@@ -47,6 +45,9 @@ from jupyter_jobs.snapshot.workspace import Mode, probe_workspace, workspace_fin
 from jupyter_jobs.store import jobs, runs, snapshots
 from jupyter_jobs.store.database import write
 from jupyter_jobs.store.jobs import JobSpec, NewJob
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 NAME_LENGTH = 200
 
@@ -242,6 +243,9 @@ def _workspace_findings(mode: Mode, note: str, survey: Survey) -> list[Finding]:
 
 
 def _store(context: Context, request: CreateJob, plan: Plan, survey: Survey, snapshot: Snapshot, environment: Environment) -> Job:
+    # takes seconds, which those who only list jobs need not wait
+    import nbformat
+
     kept = variables.submitted(os.environ)
     mode, note = probe_workspace(context.data_dir, context.settings.workspace)
     notes = [

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
 from jupyter_jobs.actions.context import Context
 from jupyter_jobs.actions.prune import delete_requested, prune
-from jupyter_jobs.errors import BadInput, Conflict, NotFound
+from jupyter_jobs.errors import BadInput, Conflict, JobsError, NotFound
 from jupyter_jobs.lifecycle import ACTIVE
 from jupyter_jobs.model import EventList, Job, JobList
 from jupyter_jobs.store import events as events_store
 from jupyter_jobs.store import jobs as store
 from jupyter_jobs.store import runs as runs_store
 from jupyter_jobs.store.database import read, write
+
+log = logging.getLogger(__name__)
 
 
 def list_jobs(
@@ -39,7 +42,7 @@ def cancel_job(context: Context, job: str) -> Job:
         changed = runs_store.request_cancel_job(conn, job)
         shown = _shown(conn, job)
     if changed:
-        context.nudge()
+        tell_dispatcher(context)
     return shown
 
 
@@ -64,7 +67,7 @@ def delete_job(context: Context, job: str, *, cancel: bool = False) -> None:
             store.request_delete(conn, job)
         else:
             store.delete(conn, job)
-    context.nudge()
+    tell_dispatcher(context)
     delete_requested(context.engine, context.data_dir)
     prune(context.engine, context.data_dir)
 
@@ -79,6 +82,14 @@ def events_after(context: Context, *, after: int = 0, limit: int = 500) -> Event
     """What happened in the store after event `after`."""
     with read(context.engine) as conn:
         return events_store.after(conn, after, limit)
+
+
+def tell_dispatcher(context: Context) -> None:
+    """Nudge after something was stored; that it cannot be reached now undoes nothing and is only logged."""
+    try:
+        context.nudge()
+    except JobsError as error:
+        log.warning("The dispatcher could not be told: %s", error)
 
 
 def job_id(conn: Connection, text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -26,7 +27,9 @@ STAGING = ".new-"
 @contextlib.contextmanager
 def freezing(data_dir: Path) -> Iterator[None]:
     """While this is held, what was just frozen stays, although no job names it yet."""
-    with _lock(data_dir, fcntl.LOCK_SH):
+    with _lock(data_dir, fcntl.LOCK_SH) as locked:
+        if not locked:
+            log.warning("%s has no file locks: do not delete jobs while one is being made.", data_dir)
         yield
 
 
@@ -48,7 +51,9 @@ def prune(engine: Engine, data_dir: Path) -> None:
     """Remove files of jobs that are gone, and snapshots, environments and objects that no job names. Does nothing while a job is being made:
     the next call will."""
     try:
-        with _lock(data_dir, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        with _lock(data_dir, fcntl.LOCK_EX | fcntl.LOCK_NB) as locked:
+            if not locked:
+                log.info("%s has no file locks: nothing else is looked at while files are removed.", data_dir)
             with write(engine) as conn:
                 snapshots.drop_unused(conn)
                 known_snapshots, known_environments = snapshots.digests(conn)
@@ -108,11 +113,18 @@ def _names(folder: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def _lock(data_dir: Path, how: int) -> Iterator[None]:
+def _lock(data_dir: Path, how: int) -> Iterator[bool]:
+    """Hold the lock; false where the file system has none. Raises BlockingIOError when it is taken and `how` does not wait."""
     # in the data directory, not with the sockets: several hosts may share it
     descriptor = os.open(data_dir / "freeze.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, how)
-        yield
+        try:
+            fcntl.flock(descriptor, how)
+            locked = True
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+                raise
+            locked = False
+        yield locked
     finally:
         os.close(descriptor)

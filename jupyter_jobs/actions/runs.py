@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection
 
 from jupyter_jobs.actions.context import Context
-from jupyter_jobs.actions.jobs import job_id
+from jupyter_jobs.actions.jobs import job_id, tell_dispatcher
 from jupyter_jobs.errors import NotFound
 from jupyter_jobs.model import EventList, Run, RunList
 from jupyter_jobs.store import events as events_store
@@ -35,7 +35,7 @@ def cancel_run(context: Context, run: str) -> Run:
         changed = store.request_cancel(conn, found.id)
         found = find_run(conn, found.id)
     if changed:
-        context.nudge()
+        tell_dispatcher(context)
     return found
 
 
