@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import msgspec
 
-from jupyter_jobs import __version__, variables
+from jupyter_jobs import variables
 from jupyter_jobs.actions.context import Context, Located
 from jupyter_jobs.actions.inspect import grid_points
 from jupyter_jobs.actions.places import job_dir, jobs_dir
@@ -45,6 +45,7 @@ from jupyter_jobs.snapshot.workspace import Mode, probe_workspace, workspace_fin
 from jupyter_jobs.store import jobs, runs, snapshots
 from jupyter_jobs.store.database import write
 from jupyter_jobs.store.jobs import JobSpec, NewJob
+from jupyter_jobs.version import __version__
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -209,7 +210,7 @@ def _live(directory: Path, asked: list[LivePath]) -> list[LivePath]:
     """The paths that are read live: those of the project's own rules, and those asked for, which win."""
     found = {os.path.normpath(live.path): live for live in (*read_project_rules(directory).live, *asked)}
     for live in asked:
-        if not os.path.lexists(directory / os_name(live.path)):
+        if not os.path.lexists(directory / Path(os_name(live.path)).expanduser()):
             raise BadInput(
                 f"There is nothing at {live.path} to be read live.", code="live_not_found", mend="Check the path.", field="live", path=live.path
             )
