@@ -28,7 +28,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 # -- errors ------------------------------------------------------------------------------------------------------------
 
 
-class ErrorBody(Struct):
+class ErrorBody(Struct, frozen=True, kw_only=True):
     """Body of every 4xx and 5xx answer. `detail` may hold `field`, `file`, `line`, `key`, `step`, `paths`, …"""
 
     code: str
@@ -37,14 +37,14 @@ class ErrorBody(Struct):
     detail: dict[str, Json] = {}
 
 
-class CellRef(Struct):
+class CellRef(Struct, frozen=True, kw_only=True):
     """A cell of the source notebook: its id as fixed in the snapshot and its number, counted from 1 over all cells."""
 
     id: str
     number: int
 
 
-class RunError(Struct):
+class RunError(Struct, frozen=True, kw_only=True):
     """Why a run failed. `code` is ours (`docs/lifecycle.md` lists them); `ename`, `evalue`, `traceback` are the notebook's own."""
 
     code: str
@@ -57,7 +57,7 @@ class RunError(Struct):
     detail: dict[str, Json] = {}
 
 
-class Finding(Struct):
+class Finding(Struct, frozen=True, kw_only=True):
     """Something to know before a run starts. An `error` stops the job from being made, a `warning` is shown."""
 
     code: str
@@ -72,7 +72,7 @@ class Finding(Struct):
 # -- parameters and grid -----------------------------------------------------------------------------------------------
 
 
-class Parameter(Struct):
+class Parameter(Struct, frozen=True, kw_only=True):
     """A variable of the notebook's `parameters` cell. `default` is its JSON text, or the source text where it is no JSON value
     (`is_json` false: the job may override it, the form cannot edit it as JSON)."""
 
@@ -83,7 +83,7 @@ class Parameter(Struct):
     help: str = ""
 
 
-class CellCandidate(Struct):
+class CellCandidate(Struct, frozen=True, kw_only=True):
     """A cell that could be tagged `parameters`: its literal assignments."""
 
     cell: CellRef
@@ -91,7 +91,7 @@ class CellCandidate(Struct):
     parameters: list[Parameter]
 
 
-class Combination(Struct):
+class Combination(Struct, frozen=True, kw_only=True):
     """One point of the grid. `number` counts from 1 in grid order, first key slowest. `parameters` are plain (a notebook's);
     `step_parameters` are per step of a pipeline, by UUID. `label` is what people read: `lr=0.1, seed=2`."""
 
@@ -101,14 +101,14 @@ class Combination(Struct):
     label: str = ""
 
 
-class GridFile(Struct):
+class GridFile(Struct, frozen=True, kw_only=True):
     """A parameters file found beside a notebook: its path and its text as it is."""
 
     path: str
     text: str
 
 
-class CombinationsRequest(Request):
+class CombinationsRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Ask for the combinations that `CreateJob` with the same fields would make."""
 
     path: str
@@ -118,7 +118,7 @@ class CombinationsRequest(Request):
     parameters: dict[str, list[Json]] = {}
 
 
-class Combinations(Struct):
+class Combinations(Struct, frozen=True, kw_only=True):
     """`total` counts all; `combinations` holds the first 1000."""
 
     names: list[str]
@@ -129,7 +129,7 @@ class Combinations(Struct):
 # -- project, snapshot, environment ------------------------------------------------------------------------------------
 
 
-class ProjectChoice(Struct):
+class ProjectChoice(Struct, frozen=True, kw_only=True):
     """The directory to freeze and why. `mode` `files`: no directory could be chosen silently, so only the notebook and what it names
     (`files`, relative to `directory`) are frozen. `alternatives` are directories that the person may choose instead."""
 
@@ -140,7 +140,7 @@ class ProjectChoice(Struct):
     files: list[str] = []
 
 
-class LivePath(Struct):
+class LivePath(Struct, frozen=True, kw_only=True):
     """A directory or file that is read from the original place instead of being frozen. `path` is absolute or relative to the project.
     When a run starts, `bytes`, `files` and `modified` record what was there."""
 
@@ -151,13 +151,13 @@ class LivePath(Struct):
     modified: datetime | None = None
 
 
-class FolderSize(Struct):
+class FolderSize(Struct, frozen=True, kw_only=True):
     path: str
     files: int
     bytes: int
 
 
-class IgnoredPath(Struct):
+class IgnoredPath(Struct, frozen=True, kw_only=True):
     """Something the rules leave out, and the rule: `.gitignore:3: data/`."""
 
     path: str
@@ -165,7 +165,7 @@ class IgnoredPath(Struct):
     is_directory: bool = False
 
 
-class NamedInput(Struct):
+class NamedInput(Struct, frozen=True, kw_only=True):
     """A path that the notebook names. `ignored`: exists, but the rules leave it out; `outside`: exists, not below the project."""
 
     path: str
@@ -175,7 +175,7 @@ class NamedInput(Struct):
     bytes: int | None = None
 
 
-class PreviewRequest(Request):
+class PreviewRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What would be frozen? Fields as in `CreateJob`."""
 
     path: str
@@ -186,7 +186,7 @@ class PreviewRequest(Request):
     live: list[LivePath] = []
 
 
-class Preview(Struct):
+class Preview(Struct, frozen=True, kw_only=True):
     """What a job made now would freeze. `copied_bytes` is what each run would copy (0 with an overlay)."""
 
     project: ProjectChoice
@@ -203,7 +203,7 @@ class Preview(Struct):
     findings: list[Finding]
 
 
-class Snapshot(Struct):
+class Snapshot(Struct, frozen=True, kw_only=True):
     """A frozen project: digest of its manifest (sha256, hex), totals, and what could not be frozen as it is."""
 
     digest: str
@@ -214,7 +214,7 @@ class Snapshot(Struct):
     notes: list[Finding] = []
 
 
-class Distribution(Struct):
+class Distribution(Struct, frozen=True, kw_only=True):
     """An installed distribution. `frozen` is false where its source lies outside what was frozen (an editable install too large to freeze)."""
 
     name: str
@@ -223,7 +223,7 @@ class Distribution(Struct):
     frozen: bool = True
 
 
-class EnvironmentPreview(Struct):
+class EnvironmentPreview(Struct, frozen=True, kw_only=True):
     """`mode`: how it would be frozen here: `reflink`, `hardlink`, `copy`, or only `recorded` and checked before each run."""
 
     prefix: str
@@ -233,7 +233,7 @@ class EnvironmentPreview(Struct):
     findings: list[Finding] = []
 
 
-class Environment(Struct):
+class Environment(Struct, frozen=True, kw_only=True):
     """A frozen kernel environment: fingerprint (sha256, hex), original prefix, how it was frozen, what is in it."""
 
     digest: str
@@ -245,7 +245,7 @@ class Environment(Struct):
     notes: list[Finding] = []
 
 
-class KernelInfo(Struct):
+class KernelInfo(Struct, frozen=True, kw_only=True):
     """A kernelspec as resolved where the job was submitted: absolute argv (`{connection_file}` left in), its own variables, its language."""
 
     name: str
@@ -257,7 +257,7 @@ class KernelInfo(Struct):
     resource_dir: str = ""
 
 
-class Inspection(Struct):
+class Inspection(Struct, frozen=True, kw_only=True):
     """What is known about a notebook before a job is made of it. `path` is as asked, `name` a proposal for the job's name."""
 
     path: str
@@ -275,7 +275,7 @@ class Inspection(Struct):
 # -- jobs and runs -----------------------------------------------------------------------------------------------------
 
 
-class CreateJob(Request):
+class CreateJob(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Freeze a notebook's project and environment and queue one run per combination.
 
     The grid comes from, in this order: `grid_text` (the text of a parameters file, as the form has it), `grid_path`, the file
@@ -303,7 +303,7 @@ class CreateJob(Request):
     accept_drift: bool = False
 
 
-class Job(Struct):
+class Job(Struct, frozen=True, kw_only=True):
     """A job. `status` is what to show: derived from the runs (`lifecycle.job_status`). `strip` has one letter per run in order
     (`lifecycle.STATE_LETTERS`; empty above 1000 runs). `notebook` is relative to `project`; `source` is the contents path or file as submitted;
     `variables` are names only."""
@@ -334,7 +334,7 @@ class Job(Struct):
     notes: list[Finding]
 
 
-class Progress(Struct):
+class Progress(Struct, frozen=True, kw_only=True):
     """How far a run is: cells done of total code cells, and the cell that is running."""
 
     done: int
@@ -342,7 +342,7 @@ class Progress(Struct):
     cell: CellRef | None = None
 
 
-class Run(Struct):
+class Run(Struct, frozen=True, kw_only=True):
     """One combination of a job. `id` is `<job id>-<number>`. `state` is what the store holds, `status` what to show
     (`canceling` once a cancel was asked)."""
 
@@ -369,24 +369,24 @@ class Run(Struct):
     seq: int
 
 
-class Page(Struct):
+class Page(Struct, frozen=True, kw_only=True):
     """How a list goes on: pass `next` as `after`; empty at the end. `total` counts all that match."""
 
     next: str
     total: int
 
 
-class JobList(Struct):
+class JobList(Struct, frozen=True, kw_only=True):
     jobs: list[Job]
     page: Page
 
 
-class RunList(Struct):
+class RunList(Struct, frozen=True, kw_only=True):
     runs: list[Run]
     page: Page
 
 
-class RunFile(Struct):
+class RunFile(Struct, frozen=True, kw_only=True):
     """A file that a run made or changed. `path` is relative to the project; one below an absolute place outside is not kept."""
 
     path: str
@@ -395,11 +395,11 @@ class RunFile(Struct):
     media_type: str = ""
 
 
-class RunFiles(Struct):
+class RunFiles(Struct, frozen=True, kw_only=True):
     files: list[RunFile]
 
 
-class CopyFiles(Request):
+class CopyFiles(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Copy files of a run into the project, or into the folder `to`. Existing files are refused unless `overwrite`."""
 
     paths: list[str]
@@ -407,11 +407,11 @@ class CopyFiles(Request):
     overwrite: bool = False
 
 
-class CopiedFiles(Struct):
+class CopiedFiles(Struct, frozen=True, kw_only=True):
     copied: list[str]
 
 
-class LogLine(Struct):
+class LogLine(Struct, frozen=True, kw_only=True):
     """One line of a run's log, or a piece of one: `end` is the newline, a carriage return, or empty when the line goes on.
     `cell` is the cell's number; 0 where the line comes from outside any cell."""
 
@@ -422,14 +422,14 @@ class LogLine(Struct):
     cell: int = 0
 
 
-class RunLine(LogLine, kw_only=True):
+class RunLine(LogLine, frozen=True, kw_only=True):
     """A line of a log as a stream sends it: `line` is its text, `run` whose it is."""
 
     text: str = msgspec.field(name="line")
     run: str
 
 
-class Event(Struct):
+class Event(Struct, frozen=True, kw_only=True):
     """A change, in the order it happened. `kind`: `job.created`, `run.state`, `run.progress`, …; `state` set for `*.state`."""
 
     seq: int
@@ -441,14 +441,14 @@ class Event(Struct):
     data: dict[str, Json] = {}
 
 
-class EventList(Struct):
+class EventList(Struct, frozen=True, kw_only=True):
     """`last` is the seq to ask after next time."""
 
     events: list[Event]
     last: int
 
 
-class DispatcherStatus(Struct):
+class DispatcherStatus(Struct, frozen=True, kw_only=True):
     """The dispatcher of this store. `running` false: the other fields are empty and the next job starts one."""
 
     running: bool
@@ -462,7 +462,7 @@ class DispatcherStatus(Struct):
     note: str = ""
 
 
-class Health(Struct):
+class Health(Struct, frozen=True, kw_only=True):
     version: str
     schema: int
     store: str
@@ -473,7 +473,7 @@ class Health(Struct):
     findings: list[Finding]
 
 
-class ManifestEntry(Struct):
+class ManifestEntry(Struct, frozen=True, kw_only=True):
     """One path of a snapshot: `file`, `link` (`target`), or `directory` (only empty ones)."""
 
     path: str
@@ -485,7 +485,7 @@ class ManifestEntry(Struct):
     target: str = ""
 
 
-class SnapshotView(Struct):
+class SnapshotView(Struct, frozen=True, kw_only=True):
     snapshot: Snapshot
     environment: Environment | None
     entries: list[ManifestEntry]

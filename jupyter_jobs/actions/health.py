@@ -8,7 +8,6 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
-from jupyter_jobs import __version__
 from jupyter_jobs.actions.context import Context
 from jupyter_jobs.backends import processes
 from jupyter_jobs.backends.processes import Process
@@ -21,6 +20,7 @@ from jupyter_jobs.snapshot.workspace import probe_workspace, workspace_findings
 from jupyter_jobs.store import dispatcher, events, runs
 from jupyter_jobs.store.database import SCHEMA_VERSION, file_system_of, is_network_file_system, read
 from jupyter_jobs.store.dispatcher import Lease
+from jupyter_jobs.version import __version__
 
 LOW_DISK_BYTES = 1 << 30
 SILENT_SECONDS = 120.0

@@ -9,9 +9,10 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from jupyter_jobs import __version__, model
+from jupyter_jobs import model
 from jupyter_jobs.api.routes import ROUTES
 from jupyter_jobs.api.table import Route
+from jupyter_jobs.version import __version__
 
 Schema = dict[str, Any]
 _REFERENCE = "#/components/schemas/{name}"

@@ -123,7 +123,7 @@ def _run_arguments(sub: argparse.ArgumentParser) -> None:
 
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from jupyter_jobs import __version__
+        from jupyter_jobs.version import __version__
 
         print(__version__)
         parser.exit()

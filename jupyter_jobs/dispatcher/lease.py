@@ -12,7 +12,6 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from jupyter_jobs import __version__
 from jupyter_jobs.backends import processes
 from jupyter_jobs.backends.processes import Process
 from jupyter_jobs.errors import Conflict
@@ -20,6 +19,7 @@ from jupyter_jobs.store import dispatcher as table
 from jupyter_jobs.store import events
 from jupyter_jobs.store.database import SCHEMA_VERSION
 from jupyter_jobs.store.dispatcher import Lease
+from jupyter_jobs.version import __version__
 
 HEARTBEAT_SECONDS = 30.0
 STALE_SECONDS = 120.0

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from jupyter_jobs import __version__, resources
+from jupyter_jobs import resources
 from jupyter_jobs.backends.base import Backend
 from jupyter_jobs.backends.registry import make_backend
 from jupyter_jobs.dispatcher import lease
@@ -29,6 +29,7 @@ from jupyter_jobs.store import dispatcher as table
 from jupyter_jobs.store import runs
 from jupyter_jobs.store.database import SCHEMA_VERSION, open_store
 from jupyter_jobs.store.dispatcher import Lease
+from jupyter_jobs.version import __version__
 
 
 async def serve(

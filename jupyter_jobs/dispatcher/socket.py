@@ -13,11 +13,11 @@ from pathlib import Path
 
 import msgspec
 
-from jupyter_jobs import __version__
 from jupyter_jobs.errors import Unavailable
 from jupyter_jobs.model import DispatcherStatus
 from jupyter_jobs.settings import Jobs
 from jupyter_jobs.sockets import DISPATCHER_SOCKET, check_address, socket_directory, socket_path
+from jupyter_jobs.version import __version__
 
 PROTOCOL = 1
 """The newest form of these messages that we speak."""

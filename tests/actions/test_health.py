@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from jupyter_jobs import __version__
 from jupyter_jobs.actions import health
 from jupyter_jobs.backends import processes
 from jupyter_jobs.lifecycle import RunState
@@ -16,6 +15,7 @@ from jupyter_jobs.model import Health
 from jupyter_jobs.store import dispatcher, events
 from jupyter_jobs.store.database import SCHEMA_VERSION, write
 from jupyter_jobs.store.dispatcher import Lease
+from jupyter_jobs.version import __version__
 from tests.actions.conftest import World
 from tests.factories import bring_to, make_job
 

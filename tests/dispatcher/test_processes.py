@@ -13,7 +13,6 @@ import tempfile
 
 import pytest
 
-from jupyter_jobs import __version__
 from jupyter_jobs.backends import processes
 from jupyter_jobs.dispatcher import process
 from jupyter_jobs.dispatcher.socket import Connection, Message, dispatcher_appeared, nudge, subscribe
@@ -22,6 +21,7 @@ from jupyter_jobs.sockets import DISPATCHER_SOCKET, LOCK, socket_directory
 from jupyter_jobs.store import dispatcher as lease_table
 from jupyter_jobs.store import runs
 from jupyter_jobs.store.database import read, write
+from jupyter_jobs.version import __version__
 from tests.dispatcher.dispatcher_store import SECONDS, Store, gone, open_gate
 
 ENSURE = """
