@@ -47,8 +47,7 @@ def collect(listing: Listing, prefix: str, ask_git: bool, enough: int) -> bool:
         listing.notes.append(Finding(code="git_not_asked", level="note", message=answer.note, path=safe_text(prefix)))
     if answer.names is not None:
         listing.regions.append(Region(prefix, None))
-        _add_git_names(listing, prefix, answer.names)
-        return False
+        return _add_git_names(listing, prefix, answer.names, enough)
     above, lead = git.rules_above(base) if answer.note or os.path.lexists(f"{base}/.git") else ((), b"")
     rules = IgnoreRules(base, ".gitignore", above, lead, prefix)
     listing.regions.append(Region(prefix, rules))
@@ -68,10 +67,13 @@ def collect(listing: Listing, prefix: str, ask_git: bool, enough: int) -> bool:
 def _never(listing: Listing, prefix: str) -> Callable[[str, str, bool], bool]:
     """`walk`'s question, with what is worth telling noted down."""
 
+    told: set[str] = set()
+
     def never(path: str, name: str, is_directory: bool) -> bool:
-        if not listing.never(prefix + path, name, is_directory):
+        if not listing.never(prefix + path, name, is_directory) and not (is_directory and listing.prunes(prefix + path)):
             return False
-        if name not in QUIET:
+        if name not in QUIET and path not in told:
+            told.add(path)
             listing.left_out.append((prefix + path, is_directory))
         return True
 
@@ -90,18 +92,22 @@ def add_path(listing: Listing, path: str) -> os.stat_result | None:
     return status
 
 
-def _add_git_names(listing: Listing, prefix: str, names: Sequence[str]) -> None:
-    """Add what git listed, enter nested work trees, and look into every directory for what git does not list: empty ones, sockets."""
+def _add_git_names(listing: Listing, prefix: str, names: Sequence[str], enough: int) -> bool:
+    """Add what git listed, enter nested work trees, and look into every directory for what git does not list: empty ones, sockets.
+    True: it was too much."""
     never = _never(listing, prefix)
     folders: dict[str, bool] = {"": True}
 
-    suspects = _virtual_environments(names)
+    joined = "\n".join(names)
+    suspects = _virtual_environments(names, joined)
+    pruning = bool(listing.live or listing.exclude) or ".jobsignore" in joined or os.path.lexists(f"{listing.directory}/.jobsignore")
 
     def wanted(folder: str) -> bool:
         known = folders.get(folder)
         if known is None:
             outer, _, last = folder.rpartition("/")
-            known = wanted(outer) and not ((last in NEVER or folder in suspects or prefix + folder == listing.store) and never(folder, last, True))
+            doubtful = pruning or last in NEVER or folder in suspects or prefix + folder == listing.store
+            known = wanted(outer) and not (doubtful and never(folder, last, True))
             folders[folder] = known
         return known
 
@@ -125,6 +131,8 @@ def _add_git_names(listing: Listing, prefix: str, names: Sequence[str]) -> None:
             continue
         if is_regular(status.st_mode):
             files[prefix + name] = status
+            if enough and len(files) > enough:
+                return True
         elif is_link(status.st_mode):
             links[prefix + name] = status
         elif stat.S_ISDIR(status.st_mode):
@@ -143,11 +151,11 @@ def _add_git_names(listing: Listing, prefix: str, names: Sequence[str]) -> None:
             collect(listing, f"{prefix}{path}/", os.path.lexists(f"{base}{path}/.git"), 0)
     listing.directories.update(prefix + folder for folder in kept if folder)
     _look_around(listing, prefix, kept, set(inner), never)
+    return False
 
 
-def _virtual_environments(names: Sequence[str]) -> set[str]:
+def _virtual_environments(names: Sequence[str], joined: str) -> set[str]:
     """The folders that, by the names in them, are virtual environments."""
-    joined = "\n".join(names)
     found: set[str] = set()
     if "/pyvenv.cfg" in joined:
         found.update(name.removesuffix("/pyvenv.cfg") for name in names if name.endswith("/pyvenv.cfg"))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from jupyter_jobs.errors import BadInput, NotFound, TooLarge
+from jupyter_jobs.errors import BadInput, NotFound, TooLarge, Unavailable
 from jupyter_jobs.model import Finding, FolderSize, IgnoredPath, LivePath, ManifestEntry, ProjectChoice, Snapshot
 from jupyter_jobs.snapshot.listing import Listing, parents
 from jupyter_jobs.snapshot.names import all_plain, os_name, safe_text, shown
@@ -86,7 +86,8 @@ def freeze_project(
     """Freeze a project into `snapshots/<digest>/`. The same content gives the same snapshot, whoever makes it and how often.
 
     The project's own `.jobs.toml` is obeyed too. `max_bytes` and `max_files` of 0 mean no limit. Several processes may do this at once, and one that
-    dies leaves nothing that is taken for a snapshot. Raises TooLarge, and BadInput for files that cannot be read or never hold still.
+    dies leaves nothing that is taken for a snapshot. Raises TooLarge, BadInput for files that cannot be read or never hold
+    still, Unavailable when the disk is full.
     """
     data_dir = Path(data_dir)
     with ThreadPoolExecutor(1) as beside:  # git is waited for meanwhile
@@ -102,12 +103,21 @@ def freeze_project(
         if progress is not None:
             progress(len(listing.files), len(listing.files))
         return found
-    with building(data_dir) as place:
-        filled = fill(data_dir, f"{place}/tree", listing, {path: stamp[4] for path, stamp in known.items()}, progress)
-        for path in sorted(listing.files.keys() - filled.keys()):
-            notes.append(Finding(code="file_gone", level="note", message=f"{shown(path)} was gone before it could be read.", path=safe_text(path)))
-        entries = _entries(listing, {path: copied for path, (copied, _) in filled.items()})
-        snapshot = _publish(data_dir, place, listing, entries, notes)
+    try:
+        with building(data_dir) as place:
+            filled = fill(data_dir, f"{place}/tree", listing, {path: stamp[4] for path, stamp in known.items()}, progress)
+            for path in sorted(listing.files.keys() - filled.keys()):
+                notes.append(
+                    Finding(code="file_gone", level="note", message=f"{shown(path)} was gone before it could be read.", path=safe_text(path))
+                )
+            entries = _entries(listing, {path: copied for path, (copied, _) in filled.items()})
+            snapshot = _publish(data_dir, place, listing, entries, notes)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        size = human(sum(status.st_size for status in listing.files.values()))
+        message = f"There is no room in {data_dir} for a snapshot of {shown(listing.directory)} ({size})."
+        raise Unavailable(message, code="no_room", mend="Delete old jobs, or free some space.", path=str(data_dir)) from error
     _remember(data_dir, listing, {path: stamp for path, (_, stamp) in filled.items()}, snapshot)
     return snapshot
 
@@ -223,7 +233,7 @@ def check_limits(listing: Listing, max_bytes: int, max_files: int) -> None:
     count = len(listing.files) + len(listing.links) + len(listing.empty)
     size = sum(status.st_size for status in listing.files.values())
     too_big = bool(max_bytes) and size > max_bytes
-    if not too_big and not (max_files and count > max_files):
+    if not too_big and not listing.truncated and not (max_files and count > max_files):
         return
     ranked = folder_sizes(listing)
     if not too_big:

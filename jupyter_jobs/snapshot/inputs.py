@@ -33,6 +33,7 @@ def named_inputs(
 ) -> list[NamedInput]:
     """The paths that code cells (number, source) name when they run in `folder`, the notebook's own, each once, as they would be in a run.
 
+    Their `path` is relative to the project, as `include` and `live` want it (absolute where it lies outside and was written so).
     `listing` is what would be frozen (`ProjectPreview.listing`), `live` what is read live besides, `also` strings that may be paths (values of
     parameters; they get cell 0). A path to write to counts where its folder exists but is left out.
     """
@@ -55,7 +56,7 @@ def named_inputs(
     rules = explain(listing, sorted({inside for _, state, inside in states.values() if state == "ignored"}))
     return [
         NamedInput(
-            path=safe_text(reference.path),
+            path=safe_text(_path_shown(directory, reference, location, inside)),
             cell=reference.cell,
             state=state,
             rule=safe_text(rules.get(inside, "")) if state == "ignored" else "",
@@ -63,6 +64,12 @@ def named_inputs(
         )
         for location, (reference, state, inside) in states.items()
     ]
+
+
+def _path_shown(directory: str, reference: Reference, location: str, inside: str) -> str:
+    if inside:
+        return inside
+    return location if reference.path.startswith(("/", "~")) else os.path.relpath(location, directory)
 
 
 def _from_values(values: Sequence[str], folder: Path) -> list[Reference]:
@@ -116,15 +123,17 @@ def _add(
         return
     if inside == ".":
         return
+    behind = any(each in listing.links for each in parents(inside, itself=True))
+    if exists and behind and not _inside(os.path.realpath(directory), os.path.realpath(location)):
+        states[location] = (reference, "outside", "")
+        return
     if exists and reference.use != "write":
         states[location] = (reference, "frozen" if _is_frozen(listing, inside) else "ignored", inside)
         return
     folder = next((each for each in parents(inside) if os.path.lexists(f"{directory}/{each}")), "")
     if folder and not _is_frozen(listing, folder):
         place = f"{directory}/{folder}"
-        if place not in states:
-            above = os.path.relpath(place, os.path.normpath(location.removesuffix(reference.path) or directory))
-            states[place] = (reference._replace(path=above if not above.startswith("..") else folder, location=place), "ignored", folder)
+        states.setdefault(place, (reference, "ignored", folder))
     elif not exists and reference.use == "read" and location not in written:
         states[location] = (reference, "missing", inside)
 

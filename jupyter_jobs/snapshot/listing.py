@@ -77,6 +77,13 @@ class Listing:
             here = here.rpartition("/")[0]
         return ""
 
+    def prunes(self, path: str) -> bool:
+        """Whether a directory need not be looked into: all in it is live or left out by the person or `.jobsignore` (what is taken back from it is
+        looked up by itself)."""
+        if path in self.live or path in self.exclude:
+            return True
+        return self.asked(path) != "include" and self.jobsignore is not None and self.jobsignore.own_hit(path, True) is not None
+
     def is_live(self, path: str) -> bool:
         """Whether a path is read from its original place."""
         return bool(self.live) and any(above in self.live for above in parents(path, itself=True))

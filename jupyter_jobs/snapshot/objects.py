@@ -59,8 +59,10 @@ def object_path(data_dir: Path, digest: str, mode: int, mtime_ns: int) -> str:
 
 def prepare_objects(data_dir: Path) -> None:
     """Make the directories of the object store (0700)."""
+    Path(data_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+    Path(data_dir, "objects").mkdir(mode=0o700, exist_ok=True)
     for number in range(256):
-        Path(data_dir, "objects", f"{number:02x}").mkdir(mode=0o700, parents=True, exist_ok=True)
+        Path(data_dir, "objects", f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
 
 
 def link_object(source: str, target: str, size: int) -> bool:
@@ -115,10 +117,12 @@ def copy_file(source: str, target: str | None) -> Copied:
     """Copy a file with its mode and mtime and tell its digest, from one and the same state of it. Without a `target` it is only read.
 
     The copy is a reflink where the file system can. A file that changes while it is read is read again; BadInput if it never holds still.
-    Raises FileNotFoundError if it is gone, PermissionError if it cannot be read.
+    BadInput too if it cannot be read, FileNotFoundError if it is gone.
     """
     for _ in range(READ_TRIES):
-        reading = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        reading = _open(source)
+        if reading < 0:
+            continue
         try:
             before = os.fstat(reading)
             if not stat.S_ISREG(before.st_mode):
@@ -145,6 +149,24 @@ def copy_file(source: str, target: str | None) -> Copied:
         field="exclude",
         path=safe_text(source),
     )
+
+
+def _open(source: str) -> int:
+    """Open a file for reading; -1 where there is a link or a socket by now."""
+    try:
+        return os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except PermissionError:
+        raise BadInput(
+            f"{shown(source)} cannot be read.",
+            code="unreadable_files",
+            mend="Give yourself the permission, or leave it out (.jobsignore or exclude).",
+            field="exclude",
+            paths=[safe_text(source)],
+        ) from None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            return -1
+        raise
 
 
 def _transfer(reading: int, writing: int, expected: int) -> tuple[str, int]:

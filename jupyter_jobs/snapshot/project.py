@@ -59,7 +59,11 @@ def choose_project(notebook: Path, *, root: Path | None, data_dir: Path, asked: 
         chosen, marker = marked[0]
         alternatives = [safe_text(each) for each in others if each != str(chosen) and os.path.realpath(each) not in forbidden]
         return ProjectChoice(
-            directory=safe_text(str(chosen)), mode="directory", why=f"It is the nearest directory with {marker}.", alternatives=alternatives
+            directory=safe_text(str(chosen)),
+            mode="directory",
+            why=f"It is the nearest directory with {marker}.",
+            alternatives=alternatives,
+            files=_itself(folder_seen / notebook.name, chosen),
         )
     if marked:
         nearest = os.path.realpath(marked[0][0])
@@ -94,16 +98,27 @@ def _asked(notebook: Path, asked: str, root: Path | None) -> ProjectChoice:
         raise BadInput(
             f"The project {shown(asked)!r} is no directory.", mend="Choose a directory that holds the notebook.", field="project", path=asked
         )
-    if not notebook.is_relative_to(directory):
-        real = Path(os.path.realpath(notebook.parent)) / notebook.name
-        if not real.is_relative_to(os.path.realpath(directory)):
-            raise BadInput(
-                f"The project {shown(str(directory))} does not hold the notebook {shown(str(notebook))}.",
-                mend="Choose the notebook's folder or one above it.",
-                field="project",
-                path=asked,
-            )
-    return ProjectChoice(directory=safe_text(str(directory)), mode="directory", why="You chose it.", alternatives=[safe_text(str(notebook.parent))])
+    if not notebook.is_relative_to(directory) and not Path(os.path.realpath(notebook.parent)).is_relative_to(os.path.realpath(directory)):
+        raise BadInput(
+            f"The project {shown(str(directory))} does not hold the notebook {shown(str(notebook))}.",
+            mend="Choose the notebook's folder or one above it.",
+            field="project",
+            path=asked,
+        )
+    if not notebook.is_relative_to(directory):  # another name of the same place
+        notebook, directory = Path(os.path.realpath(notebook.parent)) / notebook.name, Path(os.path.realpath(directory))
+    return ProjectChoice(
+        directory=safe_text(str(directory)),
+        mode="directory",
+        why="You chose it.",
+        alternatives=[safe_text(str(notebook.parent))],
+        files=_itself(notebook, directory),
+    )
+
+
+def _itself(notebook: Path, directory: Path) -> list[str]:
+    """The notebook relative to its project: it is frozen whatever the rules say."""
+    return [safe_text(str(notebook.relative_to(directory)))]
 
 
 def named_files(notebook: Path) -> list[str]:

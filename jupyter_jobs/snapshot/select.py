@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from jupyter_jobs.errors import NotFound
 from jupyter_jobs.model import Finding, LivePath, ProjectChoice
 from jupyter_jobs.snapshot import git
 from jupyter_jobs.snapshot.collect import add_named, add_path, collect, status_of
@@ -38,6 +39,8 @@ def list_project(
     after so many files (0: never). Raises BadInput for paths that do not lie below the project.
     """
     directory = os_name(choice.directory)
+    if not os.path.isdir(directory):
+        raise NotFound(f"The project {shown(directory)} is no directory.", mend="Choose a directory that is there.", field="project")
     store = os.path.relpath(os.path.realpath(data_dir), os.path.realpath(directory))
     listing = Listing(
         directory,
@@ -76,6 +79,10 @@ def _list(listing: Listing, choice: ProjectChoice, enough: int) -> bool:
     _find_job_rules(listing)
     _apply_job_rules(listing)
     _take_back(listing)
+    if choice.mode == "directory":
+        for text in choice.files:  # the notebook, so that its folder is there
+            if not any(listing.never(each, each.rpartition("/")[2], True) for each in parents(os_name(text))):
+                add_named(listing, os_name(text))
     _drop_live(listing)
     _find_empty(listing)
     for path in list(listing.links):
@@ -126,7 +133,8 @@ def _apply_job_rules(listing: Listing) -> None:
         del listing.links[path]
     listing.directories.difference_update([path for path in listing.directories if out(path, True)])
     listing.left_out[:] = [(path, is_directory) for path, is_directory in listing.left_out if not any(above in gone for above in parents(path))]
-    listing.left_out.extend((path, os.path.isdir(f"{listing.directory}/{path}")) for path in gone)
+    known = {path for path, _ in listing.left_out}
+    listing.left_out.extend((path, os.path.isdir(f"{listing.directory}/{path}")) for path in gone if path not in known)
 
 
 def _take_back(listing: Listing) -> None:

@@ -22,6 +22,7 @@ from jupyter_jobs.model import LivePath, ManifestEntry, ProjectChoice, Snapshot,
 from jupyter_jobs.snapshot import objects
 from jupyter_jobs.snapshot.freeze import freeze_project, load_manifest, preview_project, tree_path
 from jupyter_jobs.snapshot.names import os_name, safe_text
+from jupyter_jobs.snapshot.project import choose_project
 
 MANY = {"max_bytes": 1 << 30, "max_files": 10_000}
 
@@ -337,6 +338,42 @@ def test_jobsignore_and_jobsinclude(project: Path, data: Path, in_git: bool) -> 
     snapshot = freeze(data, project)
     visible = [path for path in paths(data, snapshot) if not path.startswith(".")]
     assert visible == ["a.log", "a.py", "data/deep/more.csv", "data/train.csv", "important.tmp", "notes/c.md"]
+
+
+@pytest.mark.parametrize("in_git", [False, True])
+@pytest.mark.parametrize("how", ["jobsignore", "exclude", "live"])
+def test_what_is_left_out_is_not_counted(project: Path, data: Path, in_git: bool, how: str) -> None:
+    for number in range(60):
+        put(project / f"raw/{number}.bin")
+    write(project, **{"a.py": "", "raw/keep/a.csv": ""})
+    if in_git:
+        git(project, "init", "-q")
+    with pytest.raises(TooLarge, match="more than"):
+        freeze(data, project, max_files=2)
+    if how == "jobsignore":
+        put(project / ".jobsignore", "raw/\n")
+    more = {"exclude": {"exclude": ["raw"]}, "live": {"live": [LivePath(path="raw/")]}}.get(how, {})
+    assert [path for path in paths(data, freeze(data, project, max_files=2, **more)) if path[0] != "."] == (
+        ["a.py", "raw"] if how == "live" else ["a.py"]
+    )
+    if how != "live":
+        snapshot = freeze(data, project, max_files=3, include=["raw/keep"], **more)
+        assert [path for path in paths(data, snapshot) if path[0] != "."] == ["a.py", "raw/keep/a.csv"]
+        assert [each.path for each in preview_project(data, choice(project), max_bytes=0, max_files=3, **more).ignored] == ["raw"]  # type: ignore[arg-type]
+
+
+def test_the_notebook_is_frozen_whatever_the_rules_say(project: Path, data: Path) -> None:
+    write(project, **{".gitignore": "scratch/\n", "scratch/nb.ipynb": "{}", "scratch/x": ""})
+    git(project, "init", "-q")
+    found = choose_project(project / "scratch/nb.ipynb", root=None, data_dir=data, home=project)
+    asked = choose_project(project / "scratch/nb.ipynb", root=None, data_dir=data, asked=str(project))
+    for each in (asked, msgspec.structs.replace(found, directory=str(project), mode="directory", files=asked.files)):
+        assert paths(data, freeze_project(data, each, **MANY)) == [".gitignore", "scratch/nb.ipynb"]
+
+
+def test_a_project_that_is_gone(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(NotFound, match="no directory"):
+        freeze(data, tmp_path / "gone")
 
 
 @pytest.mark.parametrize("in_git", [False, True])

@@ -105,7 +105,15 @@ def test_outside_missing_live(project: Path) -> None:
 
 def test_paths_are_seen_from_the_notebooks_folder(project: Path) -> None:
     found = inputs(project, "open('near.csv')\nopen('../data/train.csv')\nopen('../kept.csv')\nopen('kept.csv')", folder="notebooks")
-    assert states(found) == {"near.csv": "frozen", "../data/train.csv": "ignored", "../kept.csv": "frozen", "kept.csv": "missing"}
+    assert states(found) == {"notebooks/near.csv": "frozen", "data/train.csv": "ignored", "kept.csv": "frozen", "notebooks/kept.csv": "missing"}
+    assert states(inputs(project, "open('../../shared.csv')", folder="notebooks")) == {"../shared.csv": "outside"}
+
+
+def test_behind_a_link(project: Path, tmp_path: Path) -> None:
+    put(tmp_path / "disk/a.csv")
+    (project / "disk").symlink_to(tmp_path / "disk")
+    (project / "again").symlink_to("models")
+    assert states(inputs(project, "open('disk/a.csv')\nopen('again/m.pkl')")) == {"disk/a.csv": "outside", "again/m.pkl": "frozen"}
 
 
 def test_local_modules_count_with_what_they_name(project: Path) -> None:
@@ -119,7 +127,7 @@ def test_local_modules_count_with_what_they_name(project: Path) -> None:
         "secrets.py": "ignored",
         "pkg": "frozen",
         "data/train.csv": "ignored",
-        str(project / "pkg/table.csv"): "frozen",
+        "pkg/table.csv": "frozen",
     }
     assert {each.cell for each in found} == {2}
 
