@@ -98,6 +98,8 @@ export function withRuns(state: JobsState, runs: readonly Run[]): JobsState {
 export interface Stale {
   jobs: ReadonlySet<string>;
   runs: ReadonlySet<string>;
+  /** Runs whose event told how far they are, but not in which cell. */
+  progressed: ReadonlySet<string>;
   deleted: ReadonlySet<string>;
 }
 
@@ -123,6 +125,7 @@ function withProgress(run: Run, event: Event): Run | null {
 export function withEvents(state: JobsState, events: readonly Event[]): { state: JobsState; stale: Stale } {
   const jobs = new Set<string>();
   const runs = new Set<string>();
+  const progressed = new Set<string>();
   const deleted = new Set<string>();
   const known = new Map(state.runs);
   let seq = state.seq;
@@ -139,6 +142,9 @@ export function withEvents(state: JobsState, events: readonly Event[]): { state:
     const moved = run && event.seq > run.seq ? withProgress(run, event) : null;
     if (moved) {
       known.set(moved.id, moved);
+      if (!moved.progress.cell && moved.progress.done < moved.progress.total) {
+        progressed.add(moved.id);
+      }
       continue;
     }
     if (event.kind === 'run.progress' && !run) {
@@ -150,7 +156,7 @@ export function withEvents(state: JobsState, events: readonly Event[]): { state:
     }
   }
   deleted.forEach(id => jobs.delete(id));
-  return { state: { ...state, runs: known, seq }, stale: { jobs, runs, deleted } };
+  return { state: { ...state, runs: known, seq }, stale: { jobs, runs, progressed, deleted } };
 }
 
 /** The runs of a job in grid order. */

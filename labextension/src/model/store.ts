@@ -1,7 +1,7 @@
 import type { Client } from '../api/client';
 import { ApiError } from '../api/client';
 import type { CreateJob, ErrorBody, Job, Run } from '../api/schema';
-import type { JobsState } from './jobs';
+import type { JobsState, Stale } from './jobs';
 import { NO_JOBS, withEvents, withJob, withJobList, withoutJob, withRuns } from './jobs';
 import type { Observable } from './observable';
 import { observable } from './observable';
@@ -120,7 +120,7 @@ export function createStore(client: Client): JobsStore {
 
   const jobOf = (run: string) => state.get().runs.get(run)?.job ?? run.slice(0, run.lastIndexOf('-'));
 
-  async function refresh(jobs: ReadonlySet<string>, runs: ReadonlySet<string>): Promise<void> {
+  async function refresh({ jobs, runs, progressed }: Stale): Promise<void> {
     const { search, status } = state.get();
     const looked = new Set([...watchedJobs.ids(), ...watchedRuns.ids().map(jobOf)]);
     const isFiltered = search !== '' || status !== '';
@@ -130,7 +130,8 @@ export function createStore(client: Client): JobsStore {
     } else {
       await Promise.all([...jobs].map(fetchJob));
     }
-    const wanted = [...runs].filter(id => watchedRuns.has(id) || watchedJobs.has(jobOf(id)));
+    const seen = [...progressed].filter(id => watchedRuns.has(id) && !runs.has(id));
+    const wanted = [...runs].filter(id => watchedRuns.has(id) || watchedJobs.has(jobOf(id))).concat(seen);
     if (wanted.length <= FEW) {
       await Promise.all(wanted.map(fetchRun));
     } else {
@@ -155,7 +156,7 @@ export function createStore(client: Client): JobsStore {
         const seq = Math.max(next.seq, last);
         state.set({ ...next, seq });
         stale.deleted.forEach(id => change(current => withoutJob(current, id)));
-        await refresh(stale.jobs, stale.runs);
+        await refresh(stale);
         more = events.length > 0 && seq > before;
       }
       change(before => (before.server === 'ready' ? before : { ...before, server: 'ready', serverError: null }));

@@ -89,7 +89,7 @@ export function More({ form, hasSweep }: { form: Form; hasSweep: boolean }): Rea
                 }
               }}
             />
-            <span className="jobs-Quiet">{trans.__('paths read where they are, with commas; “(writable)” after one lets runs write there')}</span>
+            <span className="jobs-Quiet">{trans.__('paths read in place, with commas; add “(writable)” to write there')}</span>
           </label>
           {errors.get('live') && <ErrorNote error={errors.get('live') ?? { code: '', message: '', mend: '', detail: {} }} />}
           <TextField form={form} field="output_dir" label={trans.__('Output folder')} help={trans.__('runs’ files are copied there; empty: they stay with the run')} value={draft.outputDir} onChange={outputDir => update({ outputDir })} />

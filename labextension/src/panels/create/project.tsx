@@ -210,6 +210,7 @@ function Choices({ draft, update }: { draft: FormDraft; update: Form['update'] }
   );
   return (
     <div className="jobs-FormRow">
+      <span className="jobs-Label" />
       {draft.include.map(path => chip(`in ${path}`, trans.__('included: %1', path), () => update({ include: draft.include.filter(other => other !== path) })))}
       {draft.live.map(({ path }) => chip(`live ${path}`, trans.__('read live: %1', path), () => update({ live: draft.live.filter(other => other.path !== path) })))}
     </div>

@@ -114,7 +114,9 @@ function Waiting({ run, children }: { run: Run; children: React.ReactNode }): Re
       ? trans.__('The run waits for its turn. Its page appears here when it ends.')
       : cell
         ? trans.__('Cell %1 is running, %2 of %3 are done. The page appears here when the run ends.', cell.number, done, total)
-        : trans.__('The run is starting. Its page appears here when it ends.');
+        : total > 0
+          ? trans.__('%1 of %2 cells are done. The page appears here when the run ends.', done, total)
+          : trans.__('The run is starting. Its page appears here when it ends.');
   return (
     <div className="jobs-Waiting">
       <p role="status">{sentence}</p>

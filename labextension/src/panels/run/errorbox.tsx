@@ -21,6 +21,7 @@ export function RunErrorBox({ error, onGoToCell }: RunErrorBoxProps): React.JSX.
   const { cell } = error;
   const where = cell ? trans.__('in cell %1', cell.number) : '';
   const what = error.ename ? `${error.ename}${where ? ` ${where}` : ''}${error.evalue ? `: ${error.evalue}` : ''}` : error.message;
+  const saysMore = error.message !== what && !(error.ename && error.message.includes(error.ename) && error.message.includes(error.evalue));
   return (
     <section className="jobs-RunError" role="alert">
       <div className="jobs-RunError-first">
@@ -32,7 +33,7 @@ export function RunErrorBox({ error, onGoToCell }: RunErrorBoxProps): React.JSX.
           </button>
         )}
       </div>
-      {error.ename && error.message && !what.includes(error.message) && <div>{error.message}</div>}
+      {saysMore && <div>{error.message}</div>}
       {error.mend && <div>{error.mend}</div>}
       {error.traceback && (
         <Fold title={trans.__('Traceback')} isOpen={isOpen} onToggle={setOpen}>
