@@ -1,5 +1,21 @@
 import type { JupyterFrontEnd } from '@jupyterlab/application';
 import type { Widget } from '@lumino/widgets';
+import { SplitPanel } from '@lumino/widgets';
+
+/** Pixels below which the area under a document is too low to be read. */
+const LOW = 260;
+
+/** Give a widget of the area below the document its share of the page, if it has next to none. */
+function makeRoom(widget: Widget): void {
+  let inner: Widget = widget;
+  while (inner.parent && !(inner.parent instanceof SplitPanel && inner.parent.orientation === 'vertical')) {
+    inner = inner.parent;
+  }
+  const split = inner.parent;
+  if (split instanceof SplitPanel && inner.node.clientHeight < LOW) {
+    split.setRelativeSizes(split.widgets.map(other => (other === inner ? 3 : 2)));
+  }
+}
 
 /**
  * Put a widget where it has room: the main area; in Notebook 7, whose main area belongs to one document, the area below it.
@@ -9,4 +25,8 @@ export function place(app: JupyterFrontEnd, hasTabs: boolean, widget: Widget): v
     app.shell.add(widget, hasTabs ? 'main' : 'down');
   }
   app.shell.activateById(widget.id);
+  if (!hasTabs) {
+    // the page lays out what was just shown before it can be given another size
+    requestAnimationFrame(() => makeRoom(widget));
+  }
 }

@@ -26,6 +26,7 @@ export function JobActions({ job }: { job: Job }): React.JSX.Element {
       body: isEnded
         ? trans.__('Its runs, their logs, notebooks and files are deleted. Your project is not touched.')
         : trans.__('It is canceled first. Its runs, their logs, notebooks and files are deleted. Your project is not touched.'),
+      defaultButton: 0,
       buttons: [Dialog.cancelButton({ label: trans.__('Keep') }), Dialog.warnButton({ label: trans.__('Delete') })]
     });
     if (result.button.accept) {

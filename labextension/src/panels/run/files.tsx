@@ -40,6 +40,7 @@ export function FilesTab({ run, job }: { run: Run; job: Job }): React.JSX.Elemen
             <ul>{Array.isArray(existing) && existing.slice(0, 12).map(path => typeof path === 'string' && <li key={path}>{path}</li>)}</ul>
           </div>
         ),
+        defaultButton: 0,
         buttons: [Dialog.cancelButton({ label: trans.__('Keep') }), Dialog.warnButton({ label: trans.__('Overwrite') })]
       });
       if (result.button.accept) {
