@@ -39,13 +39,16 @@ class Workers:
     def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """The function's result, computed in a worker; function, arguments and result must pickle. Raises what it raises, and `Unavailable`
         when the worker died over it."""
+        call = pickle.dumps((function, args, kwargs))
         process = self._places.get()
         try:
             if process is None or process.poll() is not None:
                 process = self._start()
+            assert process.stdin is not None
+            assert process.stdout is not None
             try:
-                _send(process.stdin, (function, args, kwargs))
-                succeeded, answer = _receive(process.stdout)
+                _write(process.stdin, call)
+                said = _read(process.stdout)
             except (EOFError, BrokenPipeError):
                 self._end(process)
                 process = None
@@ -61,6 +64,7 @@ class Workers:
                 raise
         finally:
             self._places.put(process)
+        succeeded, answer = pickle.loads(said)
         if not succeeded:
             raise answer
         result: T = answer
@@ -101,25 +105,29 @@ def serve() -> None:
     os.nice(NICENESS)
     while True:
         try:
-            function, args, kwargs = _receive(sys.stdin.buffer)
+            call = _read(sys.stdin.buffer)
         except EOFError:
             return
         try:
-            answer = (True, function(*args, **kwargs))
+            function, args, kwargs = pickle.loads(call)
+            answer = pickle.dumps((True, function(*args, **kwargs)))
         except Exception as error:  # noqa: BLE001 - it is the caller's
-            answer = (False, error.with_traceback(None))
-        _send(answers, answer)
+            answer = pickle.dumps((False, error.with_traceback(None)))
+        _write(answers, answer)
 
 
-def _send(stream: IO[bytes] | None, message: object) -> None:
-    assert stream is not None
-    pickle.dump(message, stream)
+def _write(stream: IO[bytes], message: bytes) -> None:
+    stream.write(len(message).to_bytes(8))
+    stream.write(message)
     stream.flush()
 
 
-def _receive(stream: IO[bytes] | None) -> tuple:  # type: ignore[type-arg]
-    assert stream is not None
-    message: tuple = pickle.load(stream)  # type: ignore[type-arg]
+def _read(stream: IO[bytes]) -> bytes:
+    """The next message. Raises EOFError when the other side is gone."""
+    size = stream.read(8)
+    message = stream.read(int.from_bytes(size)) if len(size) == 8 else b""
+    if not message or len(message) < int.from_bytes(size):
+        raise EOFError
     return message
 
 
