@@ -49,6 +49,9 @@ class Cancel:
 def main(arguments: list[str]) -> int:
     """Run the attempt whose directory is named."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    # they quote from notebooks what may be a parameter's value
+    for talkative in ("traitlets", "papermill"):
+        logging.getLogger(talkative).setLevel(logging.CRITICAL)
     if len(arguments) != 2:
         print("usage: python -m jupyter_jobs.runner RUN_DIR", file=sys.stderr)
         return 1

@@ -23,7 +23,7 @@ from papermill.parameterize import parameterize_notebook
 
 from jupyter_jobs.runner import failures, namespace, notebook, processes, questions, records, rundir
 from jupyter_jobs.runner.failures import Place, RunFailed
-from jupyter_jobs.runner.kernel import RunKernel, is_python
+from jupyter_jobs.runner.kernel import RunKernel, is_ipykernel, is_python
 from jupyter_jobs.runner.log import Journal
 from jupyter_jobs.runner.outcome import Outcome, Stopped
 from jupyter_jobs.runner.raw import RawOutput
@@ -47,6 +47,7 @@ class CellClient(PapermillNotebookClient):  # type: ignore[misc]
         self.execution = execution
         self.reply: dict[str, Any] = {}
         self.cell_of_request: dict[str, int] = {}
+        self.look: asyncio.Future[int] | None = None
 
     def _executed(self, cell: Any, cell_index: int, execute_reply: dict[str, Any]) -> None:
         self.reply = execute_reply["content"]
@@ -78,7 +79,12 @@ class CellClient(PapermillNotebookClient):  # type: ignore[misc]
 
     def process_message(self, message: dict[str, Any], cell: Any, cell_index: int) -> Any:
         self.execution.saw(message["msg_type"], message["content"], cell_index)
-        return super().process_message(message, cell, cell_index)
+        try:
+            return super().process_message(message, cell, cell_index)
+        finally:
+            if self.comm_objects:
+                # nbclient's widgets send on this socket past zmq's asyncio layer, which may swallow the news that a reply has come: look again
+                self.look = asyncio.ensure_future(self.kc.shell_channel.socket.poll(1))
 
     async def drain(self) -> None:
         """Take what a kernel that has died still managed to say."""
@@ -116,7 +122,7 @@ class Execution:
         self._interrupt: asyncio.Future[None] | None = None
         self._saver: notebook.Saver | None = None
         self._raw = RawOutput(journal)
-        self._ask: questions.Kernel
+        self._ask: questions.Kernel | None = None
         self._on_loop: Callable[[Callable[[], None] | None], None] = lambda stop: None
 
     def run(self, env: dict[str, str], cwd: str, on_loop: Callable[[Callable[[], None] | None], None]) -> None:
@@ -241,13 +247,13 @@ class Execution:
             raise RunFailed(failures.kernel_not_started(self.spec, f"it did not answer within {START_TIMEOUT:g} s", kernel.tail())) from error
         if self._stopping:
             raise self._why_stopped()
-        self._ask = questions.Kernel(client.kc, kernel.ended)
-        info = await self._ask.info()
+        self._ask = ask = questions.Kernel(client.kc, kernel.ended)
+        info = await ask.info()
         if info is None:
             raise RunFailed(failures.kernel_not_started(self.spec, "it answered once and never again", kernel.tail()))
         client.nb.metadata["language_info"] = info["language_info"]
         if is_python(self.spec):
-            self._raw.repeated = await self._ask.repeats_raw_output()
+            self._raw.repeated = await ask.repeats_raw_output()
 
     async def _run_cells(self, client: CellClient) -> None:
         assert self._saver is not None
@@ -265,6 +271,7 @@ class Execution:
                     await client.async_execute_cell(cell, index)
             except CellExecutionError as error:
                 if not self._exits(client.reply):
+                    notebook.keep_error(cell, client.reply)
                     client.nb_man.cell_exception(cell, cell_index=index)
                     raise await self._why_failed(client.reply, cell) from error
             except DeadKernelError as error:
@@ -280,10 +287,10 @@ class Execution:
             if self._exits(client.reply):
                 self._journal.note(f"{failures.where(ref)} ended the run (exit status 0); the cells after it were not run.")
                 break
-        self.cell, self._journal.cell = None, 0
-        self._journal.progress(self.outcome.done, self.outcome.total)
         if self._stopping:
             raise self._why_stopped()
+        self.cell, self._journal.cell = None, 0
+        self._journal.progress(self.outcome.done, self.outcome.total)
 
     @contextlib.contextmanager
     def _cell_limit(self) -> Iterator[None]:
@@ -305,7 +312,7 @@ class Execution:
     async def _why_failed(self, reply: Mapping[str, Any], cell: Any) -> RunFailed | Stopped:
         if self._stopping:
             return self._explained(cell, self._why_stopped())
-        place = await self._ask.place() if is_python(self.spec) else Place()
+        place = await self._ask.place() if self._ask and is_python(self.spec) else Place()
         assert self.cell is not None
         seen = self._cwd if self.spec.workspace.mode == "copy" else ""
         project = notebook.project_seen(seen, self.spec.workspace.cwd, self.spec.workspace.project)
@@ -331,7 +338,8 @@ class Execution:
         client.set_widgets_metadata()
         if kernel.pid:
             if not kernel.ended.done():
-                await kernel.request_shutdown()
+                if not await self._leaves_by_itself() and not kernel.ended.done():
+                    await kernel.request_shutdown()
                 await asyncio.wait({kernel.ended}, timeout=GRACE if self._stopping else SHUTDOWN_TIMEOUT)
             if not kernel.ended.done():
                 if not self._stopping:
@@ -343,6 +351,10 @@ class Execution:
         if client.kc:
             client.kc.stop_channels()
         await kernel.cleanup_resources()
+
+    async def _leaves_by_itself(self) -> bool:
+        # told by a shutdown_request, one ipykernel in a hundred waits ten seconds for a thread of its own that has ended already
+        return self._ask is not None and is_ipykernel(self.spec) and await self._ask.to_leave()
 
     # -- what the kernel says ------------------------------------------------------------------------------------------
 
@@ -364,7 +376,7 @@ class Execution:
 
     async def _record_variables(self) -> None:
         names = list(dict.fromkeys(self.spec.record))
-        values = await self._ask.variables(names, self.spec.kernel.language) if names else {}
+        values = await self._ask.variables(names, self.spec.kernel.language) if self._ask and names else {}
         for name in names:
             if name in values:
                 self._record(name, values[name])

@@ -49,7 +49,7 @@ def command_of(spec: RunSpec, connection_file: Path) -> list[str]:
         for name, value in places.items():
             argument = argument.replace(name, value)
         argv.append(argument)
-    if is_python(spec) and any("ipykernel" in argument for argument in argv):
+    if is_ipykernel(spec):
         argv.append("--HistoryManager.hist_file=:memory:")
     return argv
 
@@ -57,6 +57,11 @@ def command_of(spec: RunSpec, connection_file: Path) -> list[str]:
 def is_python(spec: RunSpec) -> bool:
     """Whether the kernel speaks Python."""
     return spec.kernel.language.lower() == "python"
+
+
+def is_ipykernel(spec: RunSpec) -> bool:
+    """Whether the kernel is ipykernel itself, and not one built on it."""
+    return is_python(spec) and any("ipykernel" in argument for argument in spec.kernel.argv)
 
 
 class FrozenKernels(KernelSpecManager):

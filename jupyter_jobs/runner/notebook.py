@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Container, MutableMapping
+from collections.abc import Container, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,14 @@ def project_seen(started_in: str, folder: str, project: str) -> str:
         return project
     path = Path(started_in)
     return str(path.parents[len(Path(folder).parts) - 1]) if folder and folder != "." else str(path)
+
+
+def keep_error(cell: Any, reply: Mapping[str, Any]) -> None:
+    """Have a failed cell's error among its outputs, also where the kernel only replied with it (IPython's UsageError)."""
+    if not any(output.output_type == "error" for output in cell.outputs):
+        output = error_output(reply.get("ename", ""), reply.get("evalue", ""))
+        output["traceback"] = list(reply.get("traceback") or output["traceback"])
+        cell.outputs.append(output)
 
 
 def error_output(name: str, text: str) -> Any:

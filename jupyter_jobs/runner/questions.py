@@ -20,6 +20,8 @@ PLACE = (
 )
 REPEATS_RAW_OUTPUT = "__import__('json').dumps(getattr(__import__('sys').stdout, '_original_stdstream_copy', None) is not None)"
 
+LEAVE = "__import__('IPython').get_ipython().ask_exit()"
+
 
 class Kernel:
     """A kernel that can be asked: its client, and the future of its end."""
@@ -70,6 +72,11 @@ class Kernel:
     async def repeats_raw_output(self) -> bool:
         """Whether a Python kernel sends what is written to its descriptors 1 and 2 as messages too (ipykernel from 6 on)."""
         return await self._python(REPEATS_RAW_OUTPUT) is True
+
+    async def to_leave(self) -> bool:
+        """Have an IPython kernel end as it does at `exit()`; whether it will."""
+        answers = await self.evaluate({"asked": LEAVE})
+        return bool(answers.get("asked", {}).get("status") == "ok")
 
     async def _python(self, expression: str) -> object:
         text = _text_of((await self.evaluate({"asked": expression})).get("asked"))
