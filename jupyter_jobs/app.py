@@ -153,12 +153,15 @@ class JobsApp(ExtensionApp):
 
         from jupyter_jobs.actions.context import Context
         from jupyter_jobs.api.kernelspecs import blocking
+        from jupyter_jobs.dispatcher.process import make_way
         from jupyter_jobs.store.database import open_store
 
         data_dir = Path(self.jobs.data_dir).expanduser().absolute()
         assert self.serverapp is not None
         assert self.serverapp.kernel_spec_manager is not None
         try:
+            # opening the store may migrate it, which an older dispatcher must not see happen; `_go_live` starts its successor
+            make_way(self.jobs)
             engine = open_store(data_dir, self.jobs.db_url)
         except (OSError, SQLAlchemyError) as error:
             why = getattr(error, "strerror", None) or getattr(error, "orig", None) or type(error).__name__

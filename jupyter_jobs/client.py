@@ -5,6 +5,7 @@ Light to import: a kernel that talks to its server needs neither the store nor a
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
@@ -14,6 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from jupyter_jobs import model
+from jupyter_jobs.errors import BadInput
 from jupyter_jobs.lifecycle import FINAL
 from jupyter_jobs.model import Event, Job, Run, RunLine
 
@@ -183,8 +185,16 @@ class Client:
         return msgspec.json.decode(self._transport.request("GET", path, query, b""), type=answer)
 
     def _post(self, path: str, answer: type[T], body: msgspec.Struct | None = None) -> T:
-        data = b"" if body is None else msgspec.json.encode(body)
+        data = b"" if body is None else _encoded(body)
         return msgspec.json.decode(self._transport.request("POST", path, {}, data), type=answer)
+
+
+def _encoded(body: msgspec.Struct) -> bytes:
+    # msgspec would send NaN as null: another value than the one that was meant
+    try:
+        return json.dumps(msgspec.to_builtins(body), allow_nan=False).encode()
+    except ValueError as error:
+        raise BadInput("A value is NaN or infinite, which JSON does not know.", mend="Give a finite number, or a text.") from error
 
 
 def has_ended(job: Job) -> bool:

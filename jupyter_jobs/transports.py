@@ -233,8 +233,13 @@ class LocalTransport:
     def _opened(self) -> Context:
         if self._context is None:
             from jupyter_jobs.actions.context import local_context
+            from jupyter_jobs.dispatcher.process import make_way
 
+            # opening the store may migrate it, which an older dispatcher must not see happen
+            replaced = make_way(self._settings)
             self._context = local_context(self._settings, self._nudge)
+            if replaced:
+                self._nudge()
         return self._context
 
     def _nudge(self) -> None:

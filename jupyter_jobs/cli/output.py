@@ -150,6 +150,13 @@ def runs_table(job: Job, runs: RunList) -> Table:
     return table
 
 
+def print_runs(job: Job, runs: RunList) -> None:
+    """The table, and under it what to do about what failed, each thing once."""
+    console.print(runs_table(job, runs))
+    for mend in dict.fromkeys(run.error.mend for run in runs.runs if run.error and run.error.mend):
+        console.print(Text(f"→ {mend}", "dim"))
+
+
 def _remark(run: Run) -> Text:
     if run.error:
         return Text(run.error.message, "red")

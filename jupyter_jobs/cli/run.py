@@ -12,8 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from jupyter_jobs import grid
 from jupyter_jobs.cli import CANCELED, FAILED, OK
-from jupyter_jobs.cli.output import console, counts_text, errors, print_findings, print_json, runs_table
+from jupyter_jobs.cli.output import console, counts_text, errors, print_findings, print_json, print_runs
 from jupyter_jobs.client import Client, connect
+from jupyter_jobs.grid_values import check_values
 from jupyter_jobs.lifecycle import FINAL
 from jupyter_jobs.model import Combinations, CombinationsRequest, CreateJob, Job, LivePath
 
@@ -35,7 +36,10 @@ def run(args: argparse.Namespace) -> int:
             print_json(job) if args.json else console.print(f"jupyter jobs show {job.id}", style="dim")
             return OK
         job = wait(client, job, show=not args.json)
-        print_json(job) if args.json else console.print(runs_table(job, client.runs(job.id, limit=1000)))
+        if args.json:
+            print_json(job)
+        else:
+            print_runs(job, client.runs(job.id, limit=1000))
         return exit_code(job)
 
 
@@ -72,13 +76,13 @@ def create(client: Client, args: argparse.Namespace, path: str | None = None) ->
 
 
 def read_parameters(values: list[list[str]], texts: list[list[str]]) -> dict[str, list[object]]:
-    """`-p NAME VALUE` as papermill reads a value; a name given again adds a value to its list."""
+    """`-p NAME VALUE` as papermill reads a value; a name given again adds a value to its list. Raises BadInput for what is no JSON."""
     parameters: dict[str, list[object]] = {}
     for name, text in values:
         parameters.setdefault(name, []).append(read_value(text))
     for name, text in texts:
         parameters.setdefault(name, []).append(text)
-    return parameters
+    return {name: check_values(name, given, field="parameters", key=name) for name, given in parameters.items()}
 
 
 def read_value(text: str) -> object:

@@ -18,7 +18,7 @@ from jupyter_jobs.cli.output import (
     live_text,
     print_findings,
     print_json,
-    runs_table,
+    print_runs,
     state_text,
     strip_text,
 )
@@ -78,7 +78,7 @@ def list_runs(args: argparse.Namespace) -> int:
     if args.json:
         print_json(runs)
     else:
-        console.print(runs_table(job, runs))
+        print_runs(job, runs)
     return OK
 
 

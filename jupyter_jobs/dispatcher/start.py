@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from jupyter_jobs.backends.base import Handle, Submission
+from jupyter_jobs.dispatcher.aftermath import clear_up
 from jupyter_jobs.dispatcher.follow import conclude, follow
 from jupyter_jobs.dispatcher.spec import check_environment, environment_of
 from jupyter_jobs.dispatcher.state import Active, Dispatch, log
@@ -20,6 +21,11 @@ from jupyter_jobs.store import attempts, runs
 
 async def carry(dispatch: Dispatch, active: Active) -> None:
     """Carry a run from wherever it is to its end. Whatever hinders its start, or a fault of ours, makes it FAILED with the reason."""
+    await _carry(dispatch, active)
+    await clear_up(dispatch, active.run)
+
+
+async def _carry(dispatch: Dispatch, active: Active) -> None:
     try:
         if active.handle is None:
             await start(dispatch, active)

@@ -40,7 +40,7 @@ class Environment:
         shutil.copytree(original, self.path, symlinks=True)
         self.pip("install", wheel(wheels, "xx", "1.0", "version = 1"), wheel(wheels, "other", "1.0", "version = 1"))
         spec = place.home / "data" / "kernels" / "theirs" / "kernel.json"
-        spec.parent.mkdir(parents=True)
+        spec.parent.mkdir(parents=True, exist_ok=True)
         argv = [str(self.path / "bin" / "python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         spec.write_text(json.dumps({"argv": argv, "display_name": "Theirs", "language": "python"}))
 
@@ -56,8 +56,10 @@ class Environment:
 
 
 @pytest.fixture
-def environment(place: Place, ipykernel_environment: Path, tmp_path: Path) -> Environment:
-    return Environment(place, ipykernel_environment, tmp_path)
+def environment(place: Place, ipykernel_environment: Path, tmp_path: Path) -> Iterator[Environment]:
+    made = Environment(place, ipykernel_environment, tmp_path)
+    yield made
+    shutil.rmtree(made.path)
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ def gate(place: Place) -> Iterator[Path]:
     path = place.home / "gate"
     os.mkfifo(path)
     blocker = write_notebook(place.home / "work" / "blocker" / "blocker.ipynb", f"open({str(path)!r}).read()")
-    (blocker.parent / ".jobs.toml").write_text("")
+    (blocker.parent / ".jobs.toml").touch()
     place.json("run", blocker)
     yield path
     path.unlink()
