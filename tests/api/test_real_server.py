@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def test_a_dispatcher_that_is_killed_is_replaced_and_no_run_is_lost(server_url: 
         lines = client.logs(job.id, follow=True)
         assert next(lines).text == "begun"
         os.kill(client.health().dispatcher.pid, signal.SIGKILL)
-        with open(os.open(gate, os.O_WRONLY | os.O_NONBLOCK), "w") as opened:  # fails when nobody waits there any more
-            opened.write("gone on")
+        # opening waits for a reader, for ever if the run is lost
+        threading.Thread(target=gate.write_text, args=("gone on",), daemon=True).start()
         assert [line.text for line in lines if line.stream == "stdout"] == ["gone on"]
         assert client.wait(job.id).status == "complete"
