@@ -83,7 +83,7 @@ def attempt(spec: RunSpec, run_dir: Path, journal: Journal, cancel: Cancel, bega
     try:
         for note in spec.workspace.notes:
             journal.note(note)
-        facts = [live.facts_of(bind) for bind in spec.workspace.binds]
+        facts = [live.facts_of(bind) for bind in spec.workspace.binds if bind.live]
         _execute(spec, run_dir, journal, cancel, began, outcome, sockets)
     except (Canceled, Stopped):
         outcome.state = "canceled"

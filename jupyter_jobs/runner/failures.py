@@ -123,14 +123,11 @@ def _explain_path(
     if ename not in MISSING_FILE:
         for bind in workspace.binds:
             if not bind.writable and (original == bind.target or _below(original, bind.target)):
-                mend = "Write to another place, or make the job with this live path writable."
-                detail["live"] = bind.target
-                return (
-                    "read_only_data",
-                    f"{where(cell)} writes to “{name}”, but {bind.target} is live data that this run may only read.",
-                    mend,
-                    detail,
-                )
+                what = "is live data: the run may" if bind.live else "is not part of what was frozen: the run may"
+                mend = "Write to another place, or make the job with this path live and writable."
+                detail["live" if bind.live else "outside"] = bind.target
+                message = f"{where(cell)} writes to “{name}”, but {bind.target} {what} only read it."
+                return "read_only_data", message, mend, detail
         return None
     if relative:
         for ignored in workspace.ignored:

@@ -50,11 +50,13 @@ class Mount(Struct, frozen=True, kw_only=True):
 
 
 class Bind(Struct, frozen=True, kw_only=True):
-    """A live path: `source` is seen at `target`, read-only unless `writable`."""
+    """A path outside what was frozen: `source` is seen at `target`, read-only unless `writable`. `live`: the person asked to read it in place,
+    so the run records what was there."""
 
     source: str
     target: str
     writable: bool = False
+    live: bool = False
 
 
 class Ignored(Struct, frozen=True, kw_only=True):

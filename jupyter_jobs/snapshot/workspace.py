@@ -124,7 +124,7 @@ def _live_binds(project: str, live: Iterable[LivePath], notes: list[str]) -> lis
     for one in live:
         place = os.path.normpath(os.path.join(project, os.path.expanduser(one.path)))  # noqa: PTH111, PTH118
         if Path(place).exists():
-            binds.append(Bind(source=place, target=place, writable=one.writable))
+            binds.append(Bind(source=place, target=place, writable=one.writable, live=True))
         else:
             notes.append(f"The live path {one.path} does not exist: there is nothing at {place}.")
     return binds

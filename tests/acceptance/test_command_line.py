@@ -58,9 +58,9 @@ def test_bad_input_ends_with_2_and_makes_nothing(place: Place, project: Path) ->
         (["run", notebook, "-p", "a", "nan"], "grid_invalid"),
         (["run", notebook, "-p", "a", "1", "--only", "7"], "no_such_combination"),
         (["run", notebook, "-g", project / "nowhere.json"], "grid_invalid"),
-        (["show", "ffffffff"], "not_found"),
-        (["logs", "ffffffff-1"], "not_found"),
-        (["cancel", "ffffffff"], "not_found"),
+        (["show", "ffffffff"], "job_not_found"),
+        (["logs", "ffffffff-1"], "run_not_found"),
+        (["cancel", "ffffffff"], "job_not_found"),
     ]:
         error = json.loads(place.jobs(*words, "--json", code=2))
         assert error["message"], words
@@ -87,7 +87,7 @@ def test_ignored_inputs_are_named_before_and_explained_after(place: Place, proje
     live = place.json("run", notebook, "--live", "data", "--record", "text", "--wait")
     (run,) = place.runs(str(live["id"]))
     assert run["records"] == {"text": "x\n1\n"}
-    ((facts),) = run["live"]  # type: ignore[misc]
+    (facts,) = run["live"]  # type: ignore[misc]
     assert (facts["files"], facts["bytes"]) == (1, 4)
     assert facts["modified"]
 

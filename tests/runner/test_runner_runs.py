@@ -148,7 +148,7 @@ def test_live_data_is_recorded_as_it_was(execute, tmp_path):
     os.utime(data / "sub/a.bin", (5e9, 5e9))
     run, result = execute(
         [code("print(open('data/sub/a.bin').read())")],
-        workspace={"binds": [rundir.Bind(source=str(data), target=f"{tmp_path}/project/data")]},
+        workspace={"binds": [rundir.Bind(source=str(data), target=f"{tmp_path}/project/data", live=True)]},
     )
     assert run.said("stdout") == "12345\n"
     assert result.live == [rundir.LiveFacts(path=f"{tmp_path}/project/data", files=1, bytes=5, modified=5e9)]
