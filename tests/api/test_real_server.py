@@ -72,7 +72,9 @@ def test_a_dispatcher_that_is_killed_is_replaced_and_no_run_is_lost(server_url: 
     with Client(HttpTransport(server_url, token=TOKEN)) as client:
         job = client.create(CreateJob(path="held/held.ipynb"))
         lines = client.logs(job.id, follow=True)
-        assert next(lines).text == "begun"
+        first = next(lines, None)
+        assert first is not None, client.run(f"{job.id}-1").error
+        assert first.text == "begun"
         os.kill(client.health().dispatcher.pid, signal.SIGKILL)
         # opening waits for a reader, for ever if the run is lost
         threading.Thread(target=gate.write_text, args=("gone on",), daemon=True).start()
