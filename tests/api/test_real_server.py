@@ -54,7 +54,7 @@ def test_a_job_from_rest_to_result(server_url: str, places: Path) -> None:
     before = tree_of(places / "root")
     with Client(HttpTransport(server_url, token=TOKEN)) as client:
         assert client.jobs().jobs == []
-        job = client.create(CreateJob(path="RTC:churn/report.ipynb", parameters={"seed": [1, 2]}))
+        job = client.create(CreateJob(path="RTC:churn/report.ipynb", parameters={"seed": [1, 2]}, accept_drift=True))
         lines = [f"{line.run} {line.text}" for line in client.logs(job.id, follow=True) if line.stream == "stdout"]
         ended = client.wait(job.id)
         assert ended.status == "complete", [run.error for run in client.runs(job.id).runs]
@@ -70,7 +70,7 @@ def test_a_dispatcher_that_is_killed_is_replaced_and_no_run_is_lost(server_url: 
     held = notebook(["print('begun', flush=True)", f"print(open({str(gate)!r}).read(), flush=True)"])
     write_project(places / "root" / "held", {}, {"held.ipynb": held})
     with Client(HttpTransport(server_url, token=TOKEN)) as client:
-        job = client.create(CreateJob(path="held/held.ipynb"))
+        job = client.create(CreateJob(path="held/held.ipynb", accept_drift=True))
         lines = client.logs(job.id, follow=True)
         first = next(lines, None)
         assert first is not None, client.run(f"{job.id}-1").error
