@@ -224,7 +224,7 @@ class Execution:
             raise RunFailed(failures.kernel_not_started(self.spec, str(error), "")) from error
         if self._stopping:
             raise self._why_stopped()
-        client.kc = kernel.client()
+        client.kc = kernel.client(context=kernel.context)
         client.kc.start_channels()
         client.kc.allow_stdin = False
         ready = asyncio.ensure_future(client.kc.wait_for_ready(timeout=START_TIMEOUT))
@@ -236,8 +236,12 @@ class Execution:
                 raise self._why_stopped()
             kernel.close()
             status = kernel.ended.result()
-            if status == namespace.EXIT_FAILED and (self._run_dir / "work" / namespace.ERROR_FILE).exists():
-                message = f"The run's workspace could not be made: {kernel.tail().removeprefix('jupyter_jobs: ')}"
+            refused = self._run_dir / "work" / namespace.ERROR_FILE
+            if status == namespace.EXIT_FAILED and refused.exists():
+                reason = json.loads(refused.read_bytes())
+                if reason["step"] == "start":
+                    raise RunFailed(failures.kernel_not_started(self.spec, reason["message"], ""))
+                message = f"The run's workspace could not be made: {reason['message']}"
                 raise RunFailed(RunError(code="workspace_failed", message=message, mend="Run `jupyter jobs doctor`."))
             reason = f"its process ended with exit status {status}" if status >= 0 else f"its process was killed by signal {-status}"
             raise RunFailed(failures.kernel_not_started(self.spec, reason, kernel.tail(), status))
@@ -251,7 +255,7 @@ class Execution:
         info = await ask.info()
         if info is None:
             raise RunFailed(failures.kernel_not_started(self.spec, "it answered once and never again", kernel.tail()))
-        client.nb.metadata["language_info"] = info["language_info"]
+        client.nb.metadata["language_info"] = info.get("language_info", {})
         if is_python(self.spec):
             self._raw.repeated = await ask.repeats_raw_output()
 
@@ -259,8 +263,6 @@ class Execution:
         assert self._saver is not None
         for index, cell in enumerate(client.nb.cells):
             ref = self._cells[index]
-            if self._stopping:
-                raise self._why_stopped()
             client.nb_man.cell_start(cell, index)
             is_code = cell.cell_type == "code"
             if is_code:
@@ -269,6 +271,10 @@ class Execution:
             try:
                 with self._cell_limit():
                     await client.async_execute_cell(cell, index)
+                if self._stopping:
+                    # the cell has caught the interrupt, or ended just then
+                    client.nb_man.cell_exception(cell, cell_index=index)
+                    raise self._explained(cell, self._why_stopped())
             except CellExecutionError as error:
                 if not self._exits(client.reply):
                     notebook.keep_error(cell, client.reply)
@@ -287,8 +293,6 @@ class Execution:
             if self._exits(client.reply):
                 self._journal.note(f"{failures.where(ref)} ended the run (exit status 0); the cells after it were not run.")
                 break
-        if self._stopping:
-            raise self._why_stopped()
         self.cell, self._journal.cell = None, 0
         self._journal.progress(self.outcome.done, self.outcome.total)
 

@@ -124,10 +124,10 @@ def _explain_path(
         for bind in workspace.binds:
             if not bind.writable and (original == bind.target or _below(original, bind.target)):
                 what = "is live data: the run may" if bind.live else "is not part of what was frozen: the run may"
-                mend = "Write to another place, or make the job with this path live and writable."
-                detail["live" if bind.live else "outside"] = bind.target
-                message = f"{where(cell)} writes to “{name}”, but {bind.target} {what} only read it."
-                return "read_only_data", message, mend, detail
+                what = "is live data that this run may only read" if bind.live else "was not frozen, so this run may only read it"
+                mend = "Write to another place, or make the job with this as a writable live path."
+                message = f"{where(cell)} writes to “{name}”, but {bind.target} {what}."
+                return "read_only_data", message, mend, {**detail, "live": bind.target}
         return None
     if relative:
         for ignored in workspace.ignored:
