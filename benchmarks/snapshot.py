@@ -3,7 +3,8 @@
     python benchmarks/snapshot.py [--files 20000] [--megabytes 1024] [--rounds 3] [--place DIR]
 
 First snapshots (an empty store each time) alternate with `cp -a`, unchanged ones with `git status`, so that a machine's moods meet both.
-Prints medians and ratios. Everything is made in a temporary directory below `--place`, twice the size of the tree is needed.
+Prints medians and ratios. Everything is made in a temporary directory below `--place`, and deleted only at the end, because ext4
+looks long for an inode while many have just been deleted. So room for the tree, times twice the rounds and one, is needed.
 """
 
 from __future__ import annotations
@@ -12,13 +13,12 @@ import argparse
 import os
 import platform
 import random
-import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from jupyter_jobs.model import ProjectChoice
@@ -71,13 +71,13 @@ def main() -> None:
 
 
 def measure(place: Path, files: int, megabytes: int, rounds: int) -> None:
-    tree, store, copy = place / "tree", place / "store", place / "copy"
+    tree = place / "tree"
     tree.mkdir()
     make_tree(tree, files, megabytes)
     choice = ProjectChoice(directory=str(tree), mode="directory", why="")
 
-    def freeze() -> None:
-        freeze_project(store, choice, max_bytes=0, max_files=0)
+    def freeze(number: int = 0) -> None:
+        freeze_project(place / f"store{number}", choice, max_bytes=0, max_files=0)
 
     times: dict[str, list[float]] = {}
 
@@ -87,19 +87,17 @@ def measure(place: Path, files: int, megabytes: int, rounds: int) -> None:
     def status() -> None:
         run("git", "-C", str(tree), "status", "--porcelain")
 
-    for _ in range(rounds):
+    for number in range(rounds):
         settle()
-        note("cp -a", lambda: run("cp", "-a", str(tree), str(copy)))
-        shutil.rmtree(copy)
-        shutil.rmtree(store, ignore_errors=True)
+        note("cp -a", partial(run, "cp", "-a", str(tree), str(place / f"copy{number}")))
         settle()
-        note("first snapshot", freeze)
+        note("first snapshot", partial(freeze, number))
     freeze()
     for _ in range(2 * rounds + 1):
         note("unchanged, outside git", freeze)
     run("git", "-C", str(tree), "init", "-q")
     run("git", "-C", str(tree), "add", "-A")
-    run("git", "-C", str(tree), "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "x")
+    run("git", "-C", str(tree), "-c", "user.name=a", "-c", "user.email=a@b", "-c", "gc.auto=0", "commit", "-q", "-m", "x")
     status()
     freeze()
     for _ in range(2 * rounds + 1):
@@ -126,4 +124,4 @@ def show(times: dict[str, list[float]], files: int, megabytes: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import stat
 from collections.abc import Callable, Sequence
+from itertools import filterfalse
 
 from jupyter_jobs.model import Finding
 from jupyter_jobs.snapshot import git
@@ -111,38 +113,27 @@ def _add_git_names(listing: Listing, prefix: str, names: Sequence[str], enough: 
             folders[folder] = known
         return known
 
-    nested: dict[str, None] = {}
-    before = len(listing.links)
     base = f"{listing.directory}/{prefix}"
-    files, links, is_regular, is_link = listing.files, listing.links, stat.S_ISREG, stat.S_ISLNK
-    current, keep = "", True
-    for name in names:
-        folder, _, last = (name.rstrip("/") if name.endswith("/") else name).rpartition("/")
-        if folder != current:
-            current, keep = folder, wanted(folder)
-        if not keep or last in NEVER:
-            continue
-        try:
-            status = os.lstat(base + name)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except PermissionError:
-            listing.unreadable.append(prefix + name)
-            continue
-        if is_regular(status.st_mode):
-            files[prefix + name] = status
-            if enough and len(files) > enough:
-                return True
-        elif is_link(status.st_mode):
-            links[prefix + name] = status
-        elif stat.S_ISDIR(status.st_mode):
-            nested[name.rstrip("/")] = None
-    if len(links) > before:
+    before = len(listing.links)
+    nested = [name.rstrip("/") for name in names if name.endswith("/")] if "/\n" in f"{joined}\n" else []
+    plain = [name for name in names if not name.endswith("/")] if nested else names
+    for folder in {name.rpartition("/")[0] for name in plain}:
+        wanted(folder)
+    nested = [path for path in nested if wanted(path.rpartition("/")[0]) and path.rpartition("/")[2] not in NEVER]
+    if not all(folders.values()) or any(f"{word}\n" in f"{joined}\n" for word in NEVER):
+        plain = [name for name in plain if folders[name.rpartition("/")[0]] and name.rpartition("/")[2] not in NEVER]
+    if enough and len(listing.files) + len(plain) > enough:
+        plain = plain[: enough - len(listing.files) + 1]
+    if not _add_regular(listing, prefix, plain):
+        nested += [name for name in plain if _add_any(listing, prefix + name)]
+    if enough and len(listing.files) > enough:
+        return True
+    if len(listing.links) > before:
         _drop_behind_links(listing, prefix)
-    kept = {folder for folder, keep in folders.items() if keep and prefix + folder not in links}
+    kept = {folder for folder, keep in folders.items() if keep and prefix + folder not in listing.links}
     inner = [
         path
-        for path in nested
+        for path in dict.fromkeys(nested)
         if os.path.lexists(f"{base}{path}/.git") or not any(folder == path or folder.startswith(f"{path}/") for folder in kept)
     ]
     for path in inner:
@@ -152,6 +143,24 @@ def _add_git_names(listing: Listing, prefix: str, names: Sequence[str], enough: 
     listing.directories.update(prefix + folder for folder in kept if folder)
     _look_around(listing, prefix, kept, set(inner), never)
     return False
+
+
+def _add_regular(listing: Listing, prefix: str, names: Sequence[str]) -> bool:
+    """Add names that are all regular files, without a step of Python for each; False, and nothing is added, if they are not all."""
+    try:
+        statuses = list(map(os.lstat, map(f"{listing.directory}/{prefix}".__add__, names)))
+    except OSError:
+        return False
+    if not all(map(stat.S_ISREG, map(operator.attrgetter("st_mode"), statuses))):
+        return False
+    listing.files.update(zip(map(prefix.__add__, names) if prefix else names, statuses, strict=True))
+    return True
+
+
+def _add_any(listing: Listing, path: str) -> bool:
+    """Add a file or link; True for a directory, which git lists where a work tree is nested."""
+    status = add_path(listing, path)
+    return status is not None and stat.S_ISDIR(status.st_mode)
 
 
 def _virtual_environments(names: Sequence[str], joined: str) -> set[str]:
@@ -177,26 +186,25 @@ def _look_around(listing: Listing, prefix: str, kept: set[str], inner: set[str],
         doubtful: dict[str, str] = {}
         for folder in folders:
             inside = f"{folder}/" if folder else ""
+            before = prefix + inside
             try:
-                with os.scandir(f"{listing.directory}/{prefix}{folder}") as stream:
-                    entries = list(stream)
+                unknown = list(filterfalse(files.__contains__, map(before.__add__, os.listdir(f"{listing.directory}/{prefix}{folder}"))))
             except PermissionError:
                 listing.unreadable.append(prefix + folder)
                 continue
             except (FileNotFoundError, NotADirectoryError):
                 listing.directories.discard(prefix + folder)  # all that was tracked in it is deleted
                 continue
-            before = prefix + inside
-            for entry in entries:
-                whole = before + entry.name
-                if whole in files or whole in links:
+            for whole in unknown:
+                path = whole[len(prefix) :]
+                if path in kept or path in inner or whole in links:
                     continue
-                path = inside + entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    if path not in kept and path not in inner and not never(path, entry.name, True):
-                        doubtful[path] = "directory"
-                elif not never(path, entry.name, False):
-                    doubtful[path] = "file" if entry.is_file(follow_symlinks=False) or entry.is_symlink() else "special"
+                status = status_of(listing, whole)
+                is_directory = status is not None and stat.S_ISDIR(status.st_mode)
+                if status is None or never(path, path.rpartition("/")[2], is_directory):
+                    continue
+                ordinary = stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)
+                doubtful[path] = "directory" if is_directory else "file" if ordinary else "special"
         ignored = git.explain(f"{listing.directory}/{prefix}", doubtful)
         folders = []
         for path, kind in doubtful.items():

@@ -16,7 +16,7 @@ from jupyter_jobs.errors import BadInput, NotFound, TooLarge, Unavailable
 from jupyter_jobs.model import Finding, FolderSize, IgnoredPath, LivePath, ManifestEntry, ProjectChoice, Snapshot
 from jupyter_jobs.snapshot.listing import Listing, parents
 from jupyter_jobs.snapshot.names import all_plain, os_name, safe_text, shown
-from jupyter_jobs.snapshot.objects import PERMISSIONS, Copied, Stamp, StatCache, copy_file, load_cache, now_ns, save_cache, stamp_of
+from jupyter_jobs.snapshot.objects import PERMISSIONS, Copied, Stamp, StatCache, copy_file, load_cache, may_trust, now_ns, save_cache, stamp_of
 from jupyter_jobs.snapshot.project import read_project_rules
 from jupyter_jobs.snapshot.select import explain, list_project
 from jupyter_jobs.snapshot.tree import Progress, building, fill
@@ -97,15 +97,19 @@ def freeze_project(
     check_limits(listing, max_bytes, max_files)
     check_readable(listing)
     notes = _notes(listing)
-    known = _known(listing, cache)
-    found = _unchanged(data_dir, listing, cache, known, notes)
+    stamps = _stamps(listing)
+    known: dict[str, str] = {}
+    found = _unchanged(data_dir, listing, cache, notes) if cache.stamps == stamps else None
+    if found is None:
+        known = _known(listing, cache, stamps)
+        found = _nearly_unchanged(data_dir, listing, known, notes)
     if found is not None:
         if progress is not None:
             progress(len(listing.files), len(listing.files))
         return found
     try:
         with building(data_dir) as place:
-            filled = fill(data_dir, f"{place}/tree", listing, {path: stamp[4] for path, stamp in known.items()}, progress)
+            filled = fill(data_dir, f"{place}/tree", listing, known, progress)
             for path in sorted(listing.files.keys() - filled.keys()):
                 notes.append(
                     Finding(code="file_gone", level="note", message=f"{shown(path)} was gone before it could be read.", path=safe_text(path))
@@ -118,28 +122,33 @@ def freeze_project(
         size = human(sum(status.st_size for status in listing.files.values()))
         message = f"There is no room in {data_dir} for a snapshot of {shown(listing.directory)} ({size})."
         raise Unavailable(message, code="no_room", mend="Delete old jobs, or free some space.", path=str(data_dir)) from error
-    _remember(data_dir, listing, {path: stamp for path, (_, stamp) in filled.items()}, snapshot)
+    _remember(data_dir, listing, {path: copied for path, (copied, trusted) in filled.items() if trusted}, snapshot)
     return snapshot
 
 
-def _known(listing: Listing, cache: StatCache) -> dict[str, Stamp]:
-    """The files that are as they were when they were last read."""
-    text = str if all_plain(listing.files) else safe_text
-    known: dict[str, Stamp] = {}
-    stamps = cache.files
-    for path, status in listing.files.items():
-        stamp = stamps.get(text(path))
-        if stamp is not None and stamp[:4] == (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino):
-            known[path] = stamp
-    return known
+def _stamps(listing: Listing) -> dict[str, Stamp]:
+    paths: Iterable[str] = listing.files if all_plain(listing.files) else map(safe_text, listing.files)
+    return dict(zip(paths, map(stamp_of, listing.files.values()), strict=True))
 
 
-def _remember(data_dir: Path, listing: Listing, stamps: Mapping[str, Stamp | None], snapshot: Snapshot) -> None:
-    trusted = {safe_text(path): stamp for path, stamp in stamps.items() if stamp}
-    whole = len(trusted) == len(listing.files)
+def _known(listing: Listing, cache: StatCache, stamps: dict[str, Stamp]) -> dict[str, str]:
+    """The digests of files that are as they were when they were last read."""
+    old = cache.stamps
+    return {path: cache.digests[text] for path, (text, stamp) in zip(listing.files, stamps.items(), strict=True) if old.get(text) == stamp}
+
+
+def _remember(data_dir: Path, listing: Listing, trusted: Mapping[str, Copied], snapshot: Snapshot) -> None:
+    texts = {path: safe_text(path) for path in trusted}
     links, empty = _links_and_empty(listing)
-    digest = snapshot.digest if whole else ""
-    save_cache(data_dir, listing.directory, StatCache(files=trusted, links=links, empty=empty, snapshot=digest, created_at=snapshot.created_at))
+    cache = StatCache(
+        stamps={texts[path]: stamp_of(copied.status) for path, copied in trusted.items()},
+        digests={texts[path]: copied.digest for path, copied in trusted.items()},
+        links=links,
+        empty=empty,
+        snapshot=snapshot.digest if len(trusted) == len(listing.files) else "",
+        created_at=snapshot.created_at,
+    )
+    save_cache(data_dir, listing.directory, cache)
 
 
 def _links_and_empty(listing: Listing) -> tuple[dict[str, str], dict[str, int]]:
@@ -147,27 +156,34 @@ def _links_and_empty(listing: Listing) -> tuple[dict[str, str], dict[str, int]]:
     return links, {safe_text(path): status.st_mode & PERMISSIONS for path, status in listing.empty.items()}
 
 
-def _unchanged(data_dir: Path, listing: Listing, cache: StatCache, known: dict[str, Stamp], notes: list[Finding]) -> Snapshot | None:
+def _unchanged(data_dir: Path, listing: Listing, cache: StatCache, notes: list[Finding]) -> Snapshot | None:
+    """The snapshot that is remembered for a project whose files are all unchanged."""
+    if not cache.snapshot or cache.created_at is None or (cache.links, cache.empty) != _links_and_empty(listing):
+        return None
+    if not (data_dir / "snapshots" / cache.snapshot / "manifest.json").exists():
+        return None
+    size = sum([status.st_size for status in listing.files.values()])
+    return _snapshot(cache.snapshot, listing, len(listing.files), size, cache.created_at, notes)
+
+
+def _nearly_unchanged(data_dir: Path, listing: Listing, known: dict[str, str], notes: list[Finding]) -> Snapshot | None:
     """The snapshot there is already, if what is known and the few files that are not give it."""
     doubtful = listing.files.keys() - known.keys()
-    same = not doubtful and len(cache.files) == len(known) and (cache.links, cache.empty) == _links_and_empty(listing)
-    if same and cache.created_at and cache.snapshot and (data_dir / "snapshots" / cache.snapshot / "manifest.json").exists():
-        size = sum([status.st_size for status in listing.files.values()])
-        return _snapshot(cache.snapshot, listing, len(known), size, cache.created_at, notes)
     if (doubtful and not known) or sum(listing.files[path].st_size for path in doubtful) > FEW_BYTES:
         return None
-    copies = {path: Copied(stamp[4], listing.files[path]) for path, stamp in known.items()}
-    stamps: dict[str, Stamp | None] = dict(known)
+    copies = {path: Copied(digest, listing.files[path]) for path, digest in known.items()}
+    trusted = dict(copies)
     for path in doubtful:
         read_at = now_ns()
         try:
             copies[path] = copy_file(f"{listing.directory}/{path}", None)
         except FileNotFoundError:
             return None
-        stamps[path] = stamp_of(copies[path], read_at)
+        if may_trust(copies[path].status, read_at):
+            trusted[path] = copies[path]
     found = _existing(data_dir, listing, _entries(listing, copies), notes)
     if found is not None:
-        _remember(data_dir, listing, stamps, found)
+        _remember(data_dir, listing, trusted, found)
     return found
 
 

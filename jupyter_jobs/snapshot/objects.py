@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import operator
 import os
 import stat
 import tempfile
@@ -29,8 +30,11 @@ FICLONE = 0x40049409
 _buffers = threading.local()
 
 
-Stamp = tuple[int, int, int, int, str]
-"""What tells that a file is still the one that was read: size, mtime_ns, ctime_ns, inode; and its digest (sha256, hex)."""
+Stamp = tuple[int, int, int, int]
+"""What tells that a file is still the one that was read: size, mtime_ns, ctime_ns, inode."""
+
+stamp_of = operator.attrgetter("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")
+"""The stamp of a status."""
 
 
 class Copied(NamedTuple):
@@ -41,11 +45,12 @@ class Copied(NamedTuple):
 
 
 class StatCache(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a project, by JSON-safe paths. If its files, `links` (targets) and `empty` directories (modes) are all unchanged, its snapshot
-    is `snapshot`, made at `created_at`."""
+    """What is known of a project, by JSON-safe paths: the `digests` (sha256, hex) of files as long as their `stamps` are the same. If these, `links`
+    (targets) and `empty` directories (modes) are all unchanged, the project's snapshot is `snapshot`, made at `created_at`."""
 
     directory: str = ""
-    files: dict[str, Stamp] = {}
+    stamps: dict[str, Stamp] = {}
+    digests: dict[str, str] = {}
     links: dict[str, str] = {}
     empty: dict[str, int] = {}
     snapshot: str = ""
@@ -129,7 +134,7 @@ def copy_file(source: str, target: str | None) -> Copied:
                 continue
             writing = -1 if target is None else os.open(target, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
-                digest, size = _transfer(reading, writing, before.st_size)
+                digest, size = _transfer(reading, writing, before.st_size, before.st_dev)
                 after = os.fstat(reading)
                 same = (before.st_size, before.st_mtime_ns, before.st_ctime_ns) == (after.st_size, after.st_mtime_ns, after.st_ctime_ns)
                 if same and size == after.st_size:
@@ -169,9 +174,9 @@ def _open(source: str) -> int:
         raise
 
 
-def _transfer(reading: int, writing: int, expected: int) -> tuple[str, int]:
+def _transfer(reading: int, writing: int, expected: int, device: int) -> tuple[str, int]:
     """Copy all bytes (`writing` -1: only read them); their sha256 and number. A reflink's digest is that of the clone, which changes no more."""
-    cloned = expected > 0 and writing >= 0 and _clone(reading, writing)
+    cloned = expected > 0 and writing >= 0 and _clone(reading, writing, device)
     source = writing if cloned else reading
     target = -1 if cloned else writing
     if not hasattr(_buffers, "block"):
@@ -190,18 +195,17 @@ def _transfer(reading: int, writing: int, expected: int) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-_no_clone: set[tuple[int, int]] = set()
-"""Pairs of file systems (device numbers) between which a reflink was refused."""
+_no_clone: set[int] = set()
+"""Devices whose files could not be reflinked into the store: their file system cannot, or it is another one."""
 
 
-def _clone(reading: int, writing: int) -> bool:
-    pair = (os.fstat(reading).st_dev, os.fstat(writing).st_dev)
-    if pair in _no_clone:
+def _clone(reading: int, writing: int, device: int) -> bool:
+    if device in _no_clone:
         return False
     try:
         fcntl.ioctl(writing, FICLONE, reading)
     except OSError:
-        _no_clone.add(pair)
+        _no_clone.add(device)
         return False
     return True
 
@@ -240,12 +244,9 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
-def stamp_of(copied: Copied, read_at_ns: int) -> Stamp | None:
-    """The stamp of a file read at `read_at_ns` (`time.time_ns()` before), or None where a change after that could go unseen (git calls it racy)."""
-    status = copied.status
-    if max(status.st_mtime_ns, status.st_ctime_ns) > read_at_ns - RACY_NS:
-        return None
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, copied.digest
+def may_trust(status: os.stat_result, read_at_ns: int) -> bool:
+    """Whether a file read at `read_at_ns` (`now_ns()` before) may be known by its stamp: not where a change could go unseen (git calls it racy)."""
+    return max(status.st_mtime_ns, status.st_ctime_ns) <= read_at_ns - RACY_NS
 
 
 def now_ns() -> int:

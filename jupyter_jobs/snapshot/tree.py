@@ -17,13 +17,12 @@ from jupyter_jobs.snapshot.listing import Listing
 from jupyter_jobs.snapshot.objects import (
     PERMISSIONS,
     Copied,
-    Stamp,
     copy_file,
     link_object,
+    may_trust,
     now_ns,
     object_path,
     prepare_objects,
-    stamp_of,
     store_object,
 )
 
@@ -69,16 +68,16 @@ def remove_abandoned(snapshots: Path) -> None:
             os.close(lock)
 
 
-def fill(data_dir: Path, tree: str, listing: Listing, known: dict[str, str], progress: Progress | None) -> dict[str, tuple[Copied, Stamp | None]]:
-    """Build the tree; what each file was. Links come last, so that nothing can be written through one."""
+def fill(data_dir: Path, tree: str, listing: Listing, known: dict[str, str], progress: Progress | None) -> dict[str, tuple[Copied, bool]]:
+    """Build the tree; what each file was, and whether it may be known by its stamp. Links come last, so that nothing can be written through one."""
     os.mkdir(tree, 0o700)
     for folder in sorted(listing.directories):
         os.mkdir(f"{tree}/{folder}", 0o700)
     paths = sorted(listing.files)
-    done: dict[str, tuple[Copied, Stamp | None]] = {}
+    done: dict[str, tuple[Copied, bool]] = {}
 
-    def take(batch: list[str]) -> list[tuple[str, Copied, Stamp | None]]:
-        taken: list[tuple[str, Copied, Stamp | None]] = []
+    def take(batch: list[str]) -> list[tuple[str, Copied, bool]]:
+        taken: list[tuple[str, Copied, bool]] = []
         for path in batch:
             one = _take_file(data_dir, f"{listing.directory}/{path}", f"{tree}/{path}", listing.files[path], known.get(path, ""))
             if one is not None:
@@ -88,7 +87,7 @@ def fill(data_dir: Path, tree: str, listing: Listing, known: dict[str, str], pro
     batches = [paths[at : at + BATCH] for at in range(0, len(paths), BATCH)]
     with ThreadPoolExecutor(min(4, len(os.sched_getaffinity(0))), "snapshot") as pool:
         for batch, taken in zip(batches, pool.map(take, batches), strict=True):
-            done.update((path, (copied, stamp)) for path, copied, stamp in taken)
+            done.update((path, (copied, trusted)) for path, copied, trusted in taken)
             if progress is not None:
                 progress(min(len(paths), len(done) + len(batch) - len(taken)), len(paths))
     for path in listing.links:
@@ -104,14 +103,13 @@ def fill(data_dir: Path, tree: str, listing: Listing, known: dict[str, str], pro
     return done
 
 
-def _take_file(data_dir: Path, source: str, target: str, status: os.stat_result, digest: str) -> tuple[Copied, Stamp | None] | None:
+def _take_file(data_dir: Path, source: str, target: str, status: os.stat_result, digest: str) -> tuple[Copied, bool] | None:
     if digest and link_object(object_path(data_dir, digest, status.st_mode & PERMISSIONS, status.st_mtime_ns), target, status.st_size):
-        copied = Copied(digest, status)
-        return copied, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, digest)
+        return Copied(digest, status), True
     read_at = now_ns()
     try:
         copied = copy_file(source, target)
     except FileNotFoundError:
         return None
     store_object(data_dir, target, copied)
-    return copied, stamp_of(copied, read_at)
+    return copied, may_trust(copied.status, read_at)
