@@ -1,11 +1,30 @@
 import { describe, expect, it } from 'vitest';
 
 import type { Combination, Inspection } from '../api/schema';
-import { chosenNumbers, combinationKey, createRequest, fieldOf, liveFolder, localErrors, newDraft, recordNames, toggle, withInspection } from '../model/form';
+import {
+  chosenNumbers,
+  combinationKey,
+  createRequest,
+  fieldOf,
+  liveFolder,
+  localErrors,
+  newDraft,
+  recordNames,
+  toggle,
+  withInspection
+} from '../model/form';
 import { addValue, writeGrid } from '../model/grid';
 
 function inspection(fields: Partial<Inspection> = {}): Inspection {
-  const kernel = { name: 'python3', display_name: 'Python 3', language: 'python', argv: [], env: {}, interrupt_mode: 'signal' as const, resource_dir: '' };
+  const kernel = {
+    name: 'python3',
+    display_name: 'Python 3',
+    language: 'python',
+    argv: [],
+    env: {},
+    interrupt_mode: 'signal' as const,
+    resource_dir: ''
+  };
   return {
     path: 'churn/report.ipynb',
     name: 'report',
@@ -77,7 +96,13 @@ describe('a saved notebook', () => {
 describe('the request', () => {
   it('holds what was typed, durations in seconds', () => {
     const draft = { ...newDraft(inspection()), record: 'auc, loss auc', timeLimit: '1h 30m', cellTimeout: '90', name: ' sweep ' };
-    expect(createRequest(draft, [2])).toMatchObject({ name: 'sweep', only: [2], record: ['auc', 'loss'], time_limit: 5400, cell_timeout: 90 });
+    expect(createRequest(draft, [2])).toMatchObject({
+      name: 'sweep',
+      only: [2],
+      record: ['auc', 'loss'],
+      time_limit: 5400,
+      cell_timeout: 90
+    });
   });
 
   it('is not sent with a time that is none', () => {

@@ -1,6 +1,17 @@
 import { describe, expect, it } from 'vitest';
 
-import { addValue, chipsOf, EMPTY_GRID, malformedNames, readGrid, removeValue, setText, setValues, valueText, writeGrid } from '../model/grid';
+import {
+  addValue,
+  chipsOf,
+  EMPTY_GRID,
+  malformedNames,
+  readGrid,
+  removeValue,
+  setText,
+  setValues,
+  valueText,
+  writeGrid
+} from '../model/grid';
 
 const steps = { name: 'steps', default: '300', is_json: true };
 

@@ -118,6 +118,31 @@ describe('a store', () => {
     expect(store.state.get()).toMatchObject({ server: shown, serverError: { mend: 'do' } });
   });
 
+  it('asks what happened while the first page came', async () => {
+    const remote = server([event(2, 'job.created', 'b')], { a: 1 });
+    const store = createStore(remote.client);
+    const loading = store.load();
+    store.hint(0);
+    await loading;
+    await vi.advanceTimersByTimeAsync(GATHERED);
+    expect(remote.asked.slice(0, 2)).toEqual(['jobs', 'events 1']);
+  });
+
+  it('tries again to catch up when the server was not ready', async () => {
+    const remote = server([], { a: 1 });
+    const { events } = remote.client;
+    let failures = 2;
+    const error = new ApiError(503, { code: 'unavailable', message: 'starting', mend: '', detail: {} });
+    const store = createStore({ ...remote.client, events: after => (failures-- > 0 ? Promise.reject(error) : events(after)) });
+    await store.load();
+    remote.history.push(event(2, 'run.state', 'a', 'a-1'));
+    store.hint(2);
+    await vi.advanceTimersByTimeAsync(GATHERED);
+    expect(store.state.get().serverError).not.toBeNull();
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(store.state.get()).toMatchObject({ seq: 2, serverError: null });
+  });
+
   it('comes back by itself when the stream opens again', async () => {
     const remote = server([], { a: 1 });
     const { health } = remote.client;

@@ -8,7 +8,8 @@ import { appendPieces, EMPTY_LOG } from '../model/log';
 
 describe('JSON', () => {
   it('keeps whole numbers beyond 2^53, and nothing else is touched', () => {
-    const text = '{"a":9223372036854775807,"b":-9007199254740993,"s":"9223372036854775807","f":0.1234567890123456,"l":[12345678901234567890]}';
+    const text =
+      '{"a":9223372036854775807,"b":-9007199254740993,"s":"9223372036854775807","f":0.1234567890123456,"l":[12345678901234567890]}';
     const value = parseJson(text) as { [key: string]: unknown };
     expect(value['a']).toBe(9223372036854775807n);
     expect(value['b']).toBe(-9007199254740993n);

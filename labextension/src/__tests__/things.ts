@@ -14,7 +14,15 @@ export function job(id: string, fields: Partial<Job> = {}): Job {
     project: '/home/u/churn',
     snapshot: 'b055c0',
     environment: '',
-    kernel: { name: 'python3', display_name: 'Python 3', language: 'python', argv: [], env: {}, interrupt_mode: 'signal', resource_dir: '' },
+    kernel: {
+      name: 'python3',
+      display_name: 'Python 3',
+      language: 'python',
+      argv: [],
+      env: {},
+      interrupt_mode: 'signal',
+      resource_dir: ''
+    },
     parameter_names: ['lr'],
     record: [],
     record_names: [],

@@ -87,9 +87,7 @@ export async function followLog(
         }
         delay = FIRST_DELAY;
         const events = parse(decoder.decode(value, { stream: true }));
-        const pieces = events
-          .filter(event => event.event === 'line')
-          .map(event => JSON.parse(event.data) as RunLine);
+        const pieces = events.filter(event => event.event === 'line').map(event => JSON.parse(event.data) as RunLine);
         last = events.at(-1)?.id ?? last;
         if (pieces.length > 0) {
           onPieces(pieces);

@@ -458,9 +458,9 @@ export interface RunFiles {
 export interface RunLine {
   at: number;
   stream: "stderr" | "stdout" | "system";
+  line: string;
   end: string;
   cell: number;
-  line: string;
   run: string;
 }
 

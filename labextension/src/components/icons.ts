@@ -30,7 +30,10 @@ const paper = 'fill="none" stroke="var(--jp-layout-color1)" stroke-width="1.6" s
 
 /** One icon per state, drawn in the state's colour; the shapes differ without it. */
 const STATE_SVG: Record<ShownState, string> = {
-  created: wrap(`<circle cx="6" cy="6" r="4.5" fill="none" stroke="currentColor" stroke-width="1.4" stroke-dasharray="2 1.6"/>`, 12),
+  created: wrap(
+    `<circle cx="6" cy="6" r="4.5" fill="none" stroke="currentColor" stroke-width="1.4" stroke-dasharray="2 1.6"/>`,
+    12
+  ),
   scheduled: wrap(`${ring}<path d="M6 3.4V6l1.9 1.2" fill="none" stroke="currentColor" stroke-width="1.3"/>`, 12),
   queued: wrap(ring, 12),
   init: wrap(`${ring}<path d="M6 1.5a4.5 4.5 0 0 1 0 9z" fill="currentColor"/>`, 12),

@@ -101,15 +101,39 @@ export function Log({ path, fileName, withRuns }: LogProps): React.JSX.Element {
         <span className="jobs-Quiet" role="status">
           {isEnded ? trans.__('ended') : trans.__('live')}
         </span>
-        <button type="button" className="jobs-Button" onClick={() => void download(store.client, path, fileName, { follow: false, download: true }).catch((reason: unknown) => setError(errorBody(reason)))}>
+        <button
+          type="button"
+          className="jobs-Button"
+          onClick={() =>
+            void download(store.client, path, fileName, { follow: false, download: true }).catch((reason: unknown) =>
+              setError(errorBody(reason))
+            )
+          }
+        >
           {trans.__('Download')}
         </button>
       </div>
       {error && <ErrorNote error={error} />}
-      {log.dropped > 0 && <div className="jobs-Quiet">{trans.__('The first %1 lines are only in the download.', log.dropped)}</div>}
-      <div className="jobs-Log-scroll" ref={scroller} onScroll={onScroll} tabIndex={0} role="log" aria-label={trans.__('Log')} aria-live="off">
+      {log.dropped > 0 && (
+        <div className="jobs-Quiet">{trans.__('The first %1 lines are only in the download.', log.dropped)}</div>
+      )}
+      <div
+        className="jobs-Log-scroll"
+        ref={scroller}
+        onScroll={onScroll}
+        tabIndex={0}
+        role="log"
+        aria-label={trans.__('Log')}
+        aria-live="off"
+      >
         {rows.length === 0 && (
-          <div className="jobs-Empty">{search ? trans.__('No line has this text.') : isEnded ? trans.__('Nothing was printed.') : trans.__('Nothing was printed yet.')}</div>
+          <div className="jobs-Empty">
+            {search
+              ? trans.__('No line has this text.')
+              : isEnded
+                ? trans.__('Nothing was printed.')
+                : trans.__('Nothing was printed yet.')}
+          </div>
         )}
         <div style={{ height: window.before }} />
         {rows.slice(window.start, window.end).map(row => (

@@ -45,7 +45,12 @@ export function Findings({ findings }: { findings: readonly Finding[] }): React.
   return (
     <>
       {sorted.map((finding, index) => (
-        <Note key={`${finding.code} ${finding.path} ${index}`} level={finding.level} message={finding.message} mend={finding.mend} />
+        <Note
+          key={`${finding.code} ${finding.path} ${index}`}
+          level={finding.level}
+          message={finding.message}
+          mend={finding.mend}
+        />
       ))}
     </>
   );

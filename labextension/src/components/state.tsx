@@ -22,7 +22,14 @@ export function StateChip({ state, quiet = false }: { state: string | null; quie
 export function ProgressBar({ done, total, label }: { done: number; total: number; label: string }): React.JSX.Element {
   const percent = total > 0 ? Math.round((done / total) * 100) : 0;
   return (
-    <span className="jobs-Progress" role="progressbar" aria-valuemin={0} aria-valuemax={total} aria-valuenow={done} aria-label={label}>
+    <span
+      className="jobs-Progress"
+      role="progressbar"
+      aria-valuemin={0}
+      aria-valuemax={total}
+      aria-valuenow={done}
+      aria-label={label}
+    >
       <span className="jobs-Progress-track">
         <span className="jobs-Progress-bar" style={{ width: `${percent}%` }} />
       </span>

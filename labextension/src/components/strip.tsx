@@ -64,7 +64,11 @@ function CountBar({ job }: { job: Job }): React.JSX.Element {
   const { trans } = useShared();
   const parts = SHOWN_STATES.filter(state => (job.counts[state] ?? 0) > 0);
   return (
-    <span className="jobs-CountBar" role="img" aria-label={parts.map(state => `${stateWord(state, trans)} ${job.counts[state] ?? 0}`).join(', ')}>
+    <span
+      className="jobs-CountBar"
+      role="img"
+      aria-label={parts.map(state => `${stateWord(state, trans)} ${job.counts[state] ?? 0}`).join(', ')}
+    >
       {parts.map(state => (
         <span
           key={state}

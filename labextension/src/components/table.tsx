@@ -111,7 +111,11 @@ export function Table<T>({ label, columns, rows, keyOf, onOpen, empty }: TablePr
                       title={trans.__('Sort by %1', column.title)}
                       onClick={() =>
                         setSort(before =>
-                          before?.id !== column.id ? { id: column.id, isDown: false } : before.isDown ? null : { ...before, isDown: true }
+                          before?.id !== column.id
+                            ? { id: column.id, isDown: false }
+                            : before.isDown
+                              ? null
+                              : { ...before, isDown: true }
                         )
                       }
                     >

@@ -19,7 +19,10 @@ interface TabsProps {
 export function Tabs({ label, tabs, chosen, onChoose }: TabsProps): React.JSX.Element {
   const list = useRef<HTMLDivElement>(null);
   const prefix = useId();
-  const index = Math.max(0, tabs.findIndex(tab => tab.id === chosen));
+  const index = Math.max(
+    0,
+    tabs.findIndex(tab => tab.id === chosen)
+  );
   const current = tabs[index];
   const choose = (next: number) => {
     const tab = tabs[(next + tabs.length) % tabs.length];

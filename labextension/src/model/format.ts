@@ -101,8 +101,7 @@ export function baseName(path: string): string {
 
 /** Order of two cell values: numbers by size, then text by locale with digits as numbers; missing ones last. */
 export function compareValues(left: Json | undefined, right: Json | undefined): number {
-  const isNumber = (value: Json | undefined): value is number | bigint =>
-    typeof value === 'number' || typeof value === 'bigint';
+  const isNumber = (value: Json | undefined): value is number | bigint => typeof value === 'number' || typeof value === 'bigint';
   if (left === undefined || left === null || right === undefined || right === null) {
     return Number(left === undefined || left === null) - Number(right === undefined || right === null);
   }

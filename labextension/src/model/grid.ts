@@ -84,7 +84,11 @@ export function addValue(grid: GridDraft, parameter: Pick<Parameter, 'name' | 'd
 }
 
 /** Take the value at `index` away; a parameter left with nothing, or with its default alone, is no longer part of the grid. */
-export function removeValue(grid: GridDraft, parameter: Pick<Parameter, 'name' | 'default' | 'is_json'>, index: number): GridDraft {
+export function removeValue(
+  grid: GridDraft,
+  parameter: Pick<Parameter, 'name' | 'default' | 'is_json'>,
+  index: number
+): GridDraft {
   const chips = (chipsOf(grid, parameter.name) ?? []).filter((_, position) => position !== index);
   const isDefault = chips.length === 1 && parameter.is_json && chips[0] === parameter.default;
   return setValues(grid, parameter.name, chips.length > 0 && !isDefault ? `[${chips.join(', ')}]` : '');

@@ -12,6 +12,9 @@ const RUNS_PAGE = 500;
 const FEW = 8;
 /** Changes closer together than this, in milliseconds, are fetched together. */
 const GATHER = 120;
+/** Waits, in milliseconds, before a catch-up that failed is tried again; it doubles up to the longest. */
+const RETRY = 1000;
+const LONGEST_RETRY = 30_000;
 
 /** What the panels know and can do. Actions throw `ApiError`. */
 export interface JobsStore {
@@ -70,6 +73,7 @@ export function createStore(client: Client): JobsStore {
   let gathering: ReturnType<typeof setTimeout> | null = null;
   let catching = false;
   let again = false;
+  let retry = RETRY;
   let listRequest = 0;
 
   const change = (next: (before: JobsState) => JobsState) => state.set(next(state.get()));
@@ -159,10 +163,14 @@ export function createStore(client: Client): JobsStore {
         await refresh(stale);
         more = events.length > 0 && seq > before;
       }
-      change(before => (before.server === 'ready' ? before : { ...before, server: 'ready', serverError: null }));
+      retry = RETRY;
+      change(before => (before.serverError ? { ...before, serverError: null } : before));
     } catch (error) {
-      const body = bodyOf(error);
-      change(before => ({ ...before, serverError: body }));
+      const serverError = bodyOf(error);
+      change(before => ({ ...before, serverError }));
+      // nobody may announce anything for long: a server that was only starting must not leave the page behind
+      setTimeout(() => hint(0), retry);
+      retry = Math.min(2 * retry, LONGEST_RETRY);
     } finally {
       catching = false;
     }
@@ -170,6 +178,10 @@ export function createStore(client: Client): JobsStore {
 
   function hint(seq: number): void {
     const { server, seq: seen } = state.get();
+    if (server === 'loading') {
+      again = true;
+      return;
+    }
     if (gathering !== null || (seq > 0 && seq <= seen)) {
       return;
     }
@@ -185,6 +197,9 @@ export function createStore(client: Client): JobsStore {
       change(before => ({ ...before, health }));
       await fetchList('');
       change(before => ({ ...before, server: 'ready', serverError: null }));
+      if (again) {
+        void catchUp();
+      }
       await Promise.all([...watchedJobs.ids().flatMap(id => [fetchJob(id), fetchRuns(id)]), ...watchedRuns.ids().map(fetchRun)]);
     } catch (error) {
       const body = bodyOf(error);
@@ -218,7 +233,12 @@ export function createStore(client: Client): JobsStore {
     },
     watchJob: id => {
       watchedJobs.up(id);
-      quietly(Promise.all([fetchJob(id), fetchRuns(id).catch((error: unknown) => (isMissing(error) ? null : Promise.reject(error as Error)))]));
+      quietly(
+        Promise.all([
+          fetchJob(id),
+          fetchRuns(id).catch((error: unknown) => (isMissing(error) ? null : Promise.reject(error as Error)))
+        ])
+      );
       return () => watchedJobs.down(id);
     },
     watchRun: id => {

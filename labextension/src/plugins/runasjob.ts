@@ -16,7 +16,8 @@ function activate(
 ): void {
   const { trans } = base;
   const { commands } = app;
-  const label = (args: { [key: string]: unknown }) => (args['toolbar'] === true ? trans.__('Run as job') : trans.__('Run as Job…'));
+  const label = (args: { [key: string]: unknown }) =>
+    args['toolbar'] === true ? trans.__('Run as job') : trans.__('Run as Job…');
   const caption = trans.__('Run this notebook as a job, on a frozen copy of its project');
 
   /** Open the form of the notebook in front, saved first: a job runs what is on disk. */
@@ -32,7 +33,9 @@ function activate(
     if (isUnsaved) {
       await context.save();
       if (context.model.dirty) {
-        Notification.warning(trans.__('%1 was not saved. A job runs what is on disk: save it first.', context.path), { autoClose: 8000 });
+        Notification.warning(trans.__('%1 was not saved. A job runs what is on disk: save it first.', context.path), {
+          autoClose: 8000
+        });
         return;
       }
     }

@@ -40,14 +40,23 @@ function activate(
     openFile: path => {
       app.serviceManager.contents.get(path, { content: false }).then(
         () => documents.openOrReveal(path),
-        () => showErrorMessage(trans.__('Cannot open the notebook'), trans.__('%1 is not below the folder that this server shows.', path))
+        () =>
+          showErrorMessage(
+            trans.__('Cannot open the notebook'),
+            trans.__('%1 is not below the folder that this server shows.', path)
+          )
       );
     }
   };
   const shared: Shared = { ...base, go };
 
   /** A kind of view: one widget per subject, restored with the layout. */
-  function kind(command: string, namespace: string, argument: 'id' | 'path', create: (subject: string, args: { saved: boolean }, dispose: () => void) => View): void {
+  function kind(
+    command: string,
+    namespace: string,
+    argument: 'id' | 'path',
+    create: (subject: string, args: { saved: boolean }, dispose: () => void) => View
+  ): void {
     const tracker = new WidgetTracker<View>({ namespace: `jupyter-jobs-${namespace}` });
     app.commands.addCommand(command, {
       label: namespace,
@@ -102,7 +111,10 @@ function activate(
       go.openJob(job);
       dispose();
     };
-    const made = view(() => <CreateBody path={path} notebooks={notebooks} wasSaved={saved} onCreated={onCreated} />, 'jobs-Create');
+    const made = view(
+      () => <CreateBody path={path} notebooks={notebooks} wasSaved={saved} onCreated={onCreated} />,
+      'jobs-Create'
+    );
     made.title.label = trans.__('Run %1 as a job', PathExt.basename(path));
     made.title.icon = runAsJobIcon;
     return made;

@@ -22,8 +22,22 @@ interface CreateProps {
 
 /** Fields that show their own errors; an error of any other one is shown above the button. */
 const SHOWN = new Set([
-  'name', 'kernel', 'project', 'exclude', 'include', 'grid_text', 'grid_path', 'parameters', 'only', 'record', 'output_dir', 'time_limit',
-  'cell_timeout', 'live', 'accept_drift', 'description'
+  'name',
+  'kernel',
+  'project',
+  'exclude',
+  'include',
+  'grid_text',
+  'grid_path',
+  'parameters',
+  'only',
+  'record',
+  'output_dir',
+  'time_limit',
+  'cell_timeout',
+  'live',
+  'accept_drift',
+  'description'
 ]);
 
 /** Findings about these are shown with their section. */
@@ -34,14 +48,22 @@ export function CreateBody({ path, notebooks, wasSaved, onCreated }: CreateProps
   const { trans, store } = useShared();
   const form = useForm(path, notebooks, wasSaved, onCreated);
   const { inspection, draft, fatal, errors } = form;
+  const retry = () => {
+    void store.load();
+    form.retry();
+  };
   if (fatal && !draft) {
     const isMissing = fatal.code === 'not_ours' || fatal.code === 'no_answer';
     return isMissing ? (
-      <NoServer error={fatal} isMissing onRetry={() => void store.load()} />
+      <NoServer error={fatal} isMissing onRetry={retry} />
     ) : (
       <div className="jobs-Form">
         <h2>{trans.__('%1 cannot run as a job', baseName(path))}</h2>
-        <ErrorNote error={fatal} />
+        <ErrorNote error={fatal}>
+          <button type="button" className="jobs-Button" onClick={form.retry}>
+            {trans.__('Try again')}
+          </button>
+        </ErrorNote>
       </div>
     );
   }
@@ -69,12 +91,24 @@ export function CreateBody({ path, notebooks, wasSaved, onCreated }: CreateProps
       <div className="jobs-Section jobs-FormRow">
         <label className="jobs-FormRow">
           <span className="jobs-Label">{trans.__('Name')}</span>
-          <input className="jobs-Input jobs-mod-name" value={draft.name} aria-invalid={errors.has('name')} onChange={event => form.update({ name: event.target.value })} />
+          <input
+            className="jobs-Input jobs-mod-name"
+            value={draft.name}
+            aria-invalid={errors.has('name')}
+            onChange={event => form.update({ name: event.target.value })}
+          />
         </label>
         <label className="jobs-FormRow">
           <span className="jobs-Label jobs-mod-auto">{trans.__('Kernel')}</span>
-          <select className="jobs-Input" value={draft.kernel} aria-invalid={errors.has('kernel')} onChange={event => form.update({ kernel: event.target.value })}>
-            {!inspection.kernels.some(kernel => kernel.name === draft.kernel) && <option value={draft.kernel}>{draft.kernel}</option>}
+          <select
+            className="jobs-Input"
+            value={draft.kernel}
+            aria-invalid={errors.has('kernel')}
+            onChange={event => form.update({ kernel: event.target.value })}
+          >
+            {!inspection.kernels.some(kernel => kernel.name === draft.kernel) && (
+              <option value={draft.kernel}>{draft.kernel}</option>
+            )}
             {inspection.kernels.map(kernel => (
               <option key={kernel.name} value={kernel.name}>
                 {kernel.display_name}
@@ -120,8 +154,12 @@ function Submit({ form, path }: { form: Form; path: string }): React.JSX.Element
   return (
     <div className="jobs-Submit">
       <div className="jobs-Submit-notes">
-        {form.isDirty && <Note level="note" message={trans.__('%1 has unsaved changes: it is saved before it is frozen.', name)} />}
-        {!form.isDirty && form.wasSaved && <Note level="note" message={trans.__('%1 had unsaved changes and was saved: a job runs what is on disk.', name)} />}
+        {form.isDirty && (
+          <Note level="note" message={trans.__('%1 has unsaved changes: it is saved before it is frozen.', name)} />
+        )}
+        {!form.isDirty && form.wasSaved && (
+          <Note level="note" message={trans.__('%1 had unsaved changes and was saved: a job runs what is on disk.', name)} />
+        )}
       </div>
       <button ref={button} type="submit" className="jobs-Button jobs-mod-accept jobs-mod-large" disabled={!isReady}>
         {form.isBusy ? trans.__('Freezing…') : form.runs > 1 ? trans.__('Run %1', form.runs) : trans.__('Run')}

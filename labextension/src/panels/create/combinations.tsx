@@ -37,7 +37,11 @@ export function CombinationTable({ form }: { form: Form }): React.JSX.Element | 
           <thead>
             <tr>
               <th scope="col" className="jobs-mod-box">
-                <AllBox chosen={chosen} total={rows.length} onChange={isIn => update({ deselected: toggle(draft.deselected, keys, !isIn) })} />
+                <AllBox
+                  chosen={chosen}
+                  total={rows.length}
+                  onChange={isIn => update({ deselected: toggle(draft.deselected, keys, !isIn) })}
+                />
               </th>
               <th scope="col" className="jobs-mod-number">
                 #
@@ -64,13 +68,23 @@ export function CombinationTable({ form }: { form: Form }): React.JSX.Element | 
         </table>
       </div>
       {answer.total > rows.length && (
-        <span className="jobs-Quiet">{trans.__('The first %1 of %2 are listed; the others run too.', rows.length, answer.total)}</span>
+        <span className="jobs-Quiet">
+          {trans.__('The first %1 of %2 are listed; the others run too.', rows.length, answer.total)}
+        </span>
       )}
     </fieldset>
   );
 }
 
-function AllBox({ chosen, total, onChange }: { chosen: number; total: number; onChange(isIn: boolean): void }): React.JSX.Element {
+function AllBox({
+  chosen,
+  total,
+  onChange
+}: {
+  chosen: number;
+  total: number;
+  onChange(isIn: boolean): void;
+}): React.JSX.Element {
   const trans = useTrans();
   const box = useRef<HTMLInputElement>(null);
   useEffect(() => {
@@ -78,7 +92,15 @@ function AllBox({ chosen, total, onChange }: { chosen: number; total: number; on
       box.current.indeterminate = chosen > 0 && chosen < total;
     }
   }, [chosen, total]);
-  return <input ref={box} type="checkbox" aria-label={trans.__('All combinations')} checked={chosen === total} onChange={event => onChange(event.target.checked)} />;
+  return (
+    <input
+      ref={box}
+      type="checkbox"
+      aria-label={trans.__('All combinations')}
+      checked={chosen === total}
+      onChange={event => onChange(event.target.checked)}
+    />
+  );
 }
 
 interface RowProps {

@@ -22,7 +22,13 @@ export function TextField({ form, label, help, value, field, onChange }: FieldPr
     <>
       <label className="jobs-FormRow">
         <span className="jobs-Label">{label}</span>
-        <input className="jobs-Input jobs-mod-field" value={value} spellCheck={false} aria-invalid={error !== undefined} onChange={event => onChange(event.target.value)} />
+        <input
+          className="jobs-Input jobs-mod-field"
+          value={value}
+          spellCheck={false}
+          aria-invalid={error !== undefined}
+          onChange={event => onChange(event.target.value)}
+        />
         <span className="jobs-Quiet">{help}</span>
       </label>
       {error && <ErrorNote error={error} />}
@@ -49,7 +55,14 @@ export function RecordField({ form }: { form: Form }): React.JSX.Element | null 
   const { draft, update } = form;
   return (
     draft && (
-      <TextField form={form} field="record" label={trans.__('Record')} help={trans.__('variables to keep as results, such as: auc, loss')} value={draft.record} onChange={record => update({ record })} />
+      <TextField
+        form={form}
+        field="record"
+        label={trans.__('Record')}
+        help={trans.__('variables to keep as results, such as: auc, loss')}
+        value={draft.record}
+        onChange={record => update({ record })}
+      />
     )
   );
 }
@@ -58,7 +71,15 @@ export function RecordField({ form }: { form: Form }): React.JSX.Element | null 
 export function More({ form, hasSweep }: { form: Form; hasSweep: boolean }): React.JSX.Element | null {
   const trans = useTrans();
   const { draft, update, errors } = form;
-  const inner = [...(hasSweep ? [] : ['record']), 'output_dir', 'time_limit', 'cell_timeout', 'live', 'accept_drift', 'description'];
+  const inner = [
+    ...(hasSweep ? [] : ['record']),
+    'output_dir',
+    'time_limit',
+    'cell_timeout',
+    'live',
+    'accept_drift',
+    'description'
+  ];
   const [isOpen, setOpen] = useState(false);
   const [live, setLive] = useState<string | null>(null);
   if (!draft) {
@@ -67,14 +88,39 @@ export function More({ form, hasSweep }: { form: Form; hasSweep: boolean }): Rea
   return (
     <div className="jobs-Section">
       <div className="jobs-FormRow">
-        <Fold title={trans.__('More')} isOpen={isOpen || inner.some(field => errors.has(field))} onToggle={setOpen} children={null} />
-        {!isOpen && <span className="jobs-Quiet">{hasSweep ? trans.__('time limits · live data · output folder') : trans.__('record values · time limits · live data · output folder')}</span>}
+        <Fold
+          title={trans.__('More')}
+          isOpen={isOpen || inner.some(field => errors.has(field))}
+          onToggle={setOpen}
+          children={null}
+        />
+        {!isOpen && (
+          <span className="jobs-Quiet">
+            {hasSweep
+              ? trans.__('time limits · live data · output folder')
+              : trans.__('record values · time limits · live data · output folder')}
+          </span>
+        )}
       </div>
       {(isOpen || inner.some(field => errors.has(field))) && (
         <div className="jobs-More">
           {!hasSweep && <RecordField form={form} />}
-          <TextField form={form} field="time_limit" label={trans.__('Time for a run')} help={trans.__('such as 10m or 1h 30m; empty: no limit')} value={draft.timeLimit} onChange={timeLimit => update({ timeLimit })} />
-          <TextField form={form} field="cell_timeout" label={trans.__('Time for a cell')} help={trans.__('such as 90s; empty: no limit')} value={draft.cellTimeout} onChange={cellTimeout => update({ cellTimeout })} />
+          <TextField
+            form={form}
+            field="time_limit"
+            label={trans.__('Time for a run')}
+            help={trans.__('such as 10m or 1h 30m; empty: no limit')}
+            value={draft.timeLimit}
+            onChange={timeLimit => update({ timeLimit })}
+          />
+          <TextField
+            form={form}
+            field="cell_timeout"
+            label={trans.__('Time for a cell')}
+            help={trans.__('such as 90s; empty: no limit')}
+            value={draft.cellTimeout}
+            onChange={cellTimeout => update({ cellTimeout })}
+          />
           <label className="jobs-FormRow">
             <span className="jobs-Label">{trans.__('Live data')}</span>
             <input
@@ -92,12 +138,30 @@ export function More({ form, hasSweep }: { form: Form; hasSweep: boolean }): Rea
             <span className="jobs-Quiet">{trans.__('paths read in place, with commas; add “(writable)” to write there')}</span>
           </label>
           {errors.get('live') && <ErrorNote error={errors.get('live') ?? { code: '', message: '', mend: '', detail: {} }} />}
-          <TextField form={form} field="output_dir" label={trans.__('Output folder')} help={trans.__('runs’ files are copied there; empty: they stay with the run')} value={draft.outputDir} onChange={outputDir => update({ outputDir })} />
-          <TextField form={form} field="description" label={trans.__('Description')} help="" value={draft.description} onChange={description => update({ description })} />
+          <TextField
+            form={form}
+            field="output_dir"
+            label={trans.__('Output folder')}
+            help={trans.__('runs’ files are copied there; empty: they stay with the run')}
+            value={draft.outputDir}
+            onChange={outputDir => update({ outputDir })}
+          />
+          <TextField
+            form={form}
+            field="description"
+            label={trans.__('Description')}
+            help=""
+            value={draft.description}
+            onChange={description => update({ description })}
+          />
           <label className="jobs-FormRow">
             <span className="jobs-Label" />
             <span className="jobs-Check">
-              <input type="checkbox" checked={draft.acceptDrift} onChange={event => update({ acceptDrift: event.target.checked })} />
+              <input
+                type="checkbox"
+                checked={draft.acceptDrift}
+                onChange={event => update({ acceptDrift: event.target.checked })}
+              />
               {trans.__('Run even if the environment was changed since')}
             </span>
           </label>

@@ -27,7 +27,9 @@ export function Parameters({ form, notebooks }: { form: Form; notebooks: Noteboo
   const rows = [...inspection.parameters, ...others];
   const findings = inspection.findings.filter(finding => FIELDS.has(finding.field) || declared.has(finding.field));
   const own = (name: string) =>
-    findings.filter(finding => finding.field === name || (finding.field === 'parameters' && new RegExp(`\\b${name}\\b`).test(finding.message)));
+    findings.filter(
+      finding => finding.field === name || (finding.field === 'parameters' && new RegExp(`\\b${name}\\b`).test(finding.message))
+    );
   const placed = new Set(rows.flatMap(row => own(row.name)));
   const chooseGrid = async () => {
     const chosen = await notebooks.chooseGrid(draft.path);
@@ -87,7 +89,9 @@ export function Parameters({ form, notebooks }: { form: Form; notebooks: Noteboo
                     <th scope="row" title={parameter.help || undefined}>
                       {parameter.name}
                     </th>
-                    <td className="jobs-Parameters-type">{declared.has(parameter.name) ? parameter.type : trans.__('not in the notebook')}</td>
+                    <td className="jobs-Parameters-type">
+                      {declared.has(parameter.name) ? parameter.type : trans.__('not in the notebook')}
+                    </td>
                     <td className="jobs-Parameters-default" title={trans.__('Default: %1', parameter.default)}>
                       {grid.values.has(parameter.name) ? parameter.default : ''}
                     </td>
@@ -121,19 +125,32 @@ function NoParameters({ form }: { form: Form }): React.JSX.Element {
   return (
     <div className="jobs-NoParameters">
       <span className="jobs-Quiet">
-        {inspection?.has_parameters_cell ? trans.__('The cell tagged “parameters” assigns nothing.') : trans.__('None: the notebook runs once, as it is.')}
+        {inspection?.has_parameters_cell
+          ? trans.__('The cell tagged “parameters” assigns nothing.')
+          : trans.__('None: the notebook runs once, as it is.')}
       </span>
       {candidates.length > 0 && (
         <button type="button" className="jobs-Link" aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
           {trans.__('make some…')}
         </button>
       )}
-      {isOpen && candidates.map(candidate => <Candidate key={candidate.cell.number} candidate={candidate} isBusy={isBusy} onTag={() => tag(candidate)} />)}
+      {isOpen &&
+        candidates.map(candidate => (
+          <Candidate key={candidate.cell.number} candidate={candidate} isBusy={isBusy} onTag={() => tag(candidate)} />
+        ))}
     </div>
   );
 }
 
-function Candidate({ candidate, isBusy, onTag }: { candidate: CellCandidate; isBusy: boolean; onTag(): void }): React.JSX.Element {
+function Candidate({
+  candidate,
+  isBusy,
+  onTag
+}: {
+  candidate: CellCandidate;
+  isBusy: boolean;
+  onTag(): void;
+}): React.JSX.Element {
   const trans = useTrans();
   return (
     <div className="jobs-Candidate">
@@ -145,7 +162,13 @@ function Candidate({ candidate, isBusy, onTag }: { candidate: CellCandidate; isB
           </code>
         ))}
       </div>
-      <button type="button" className="jobs-Button" disabled={isBusy} title={trans.__('Adds the tag “parameters” to the cell and saves the notebook')} onClick={onTag}>
+      <button
+        type="button"
+        className="jobs-Button"
+        disabled={isBusy}
+        title={trans.__('Adds the tag “parameters” to the cell and saves the notebook')}
+        onClick={onTag}
+      >
         {trans.__('Tag this cell')}
       </button>
     </div>

@@ -25,7 +25,12 @@ export function Project({ form }: { form: Form }): React.JSX.Element | null {
     <div className="jobs-Section" role="group" aria-label={trans.__('Project')}>
       <div className="jobs-FormRow">
         <span className="jobs-Label">{trans.__('Project')}</span>
-        <Directory draft={draft} directory={inspection.project.directory} alternatives={inspection.project.alternatives} update={update} />
+        <Directory
+          draft={draft}
+          directory={inspection.project.directory}
+          alternatives={inspection.project.alternatives}
+          update={update}
+        />
         <span className="jobs-Quiet" role="status">
           {found ? (
             <>
@@ -41,7 +46,11 @@ export function Project({ form }: { form: Form }): React.JSX.Element | null {
         {found && <Fold title={trans.__('what is in it')} isOpen={isOpen} onToggle={setOpen} children={null} />}
       </div>
       {choice.mode === 'files' && (
-        <Note level="note" message={trans.__('Only the notebook and the files it names are frozen, not the whole directory.')} mend={choice.why} />
+        <Note
+          level="note"
+          message={trans.__('Only the notebook and the files it names are frozen, not the whole directory.')}
+          mend={choice.why}
+        />
       )}
       {error && <ErrorNote error={error} />}
       {isOpen && found && <Contents preview={found} draft={draft} update={update} />}
@@ -128,7 +137,10 @@ function Contents({ preview, draft, update }: PartProps): React.JSX.Element {
     <div className="jobs-Contents">
       <div>
         <h4>{trans.__('Folders')}</h4>
-        {[...preview.folders.map(folder => ({ ...folder, isIn: true })), ...gone.map(path => ({ path, files: 0, bytes: 0, isIn: false }))]
+        {[
+          ...preview.folders.map(folder => ({ ...folder, isIn: true })),
+          ...gone.map(path => ({ path, files: 0, bytes: 0, isIn: false }))
+        ]
           .filter(folder => folder.path !== '' && folder.path !== '.')
           .map(folder => (
             <label key={folder.path} className="jobs-Check">
@@ -137,13 +149,17 @@ function Contents({ preview, draft, update }: PartProps): React.JSX.Element {
                 checked={folder.isIn && !draft.exclude.includes(folder.path)}
                 onChange={event =>
                   update({
-                    exclude: event.target.checked ? draft.exclude.filter(path => path !== folder.path) : [...draft.exclude, folder.path]
+                    exclude: event.target.checked
+                      ? draft.exclude.filter(path => path !== folder.path)
+                      : [...draft.exclude, folder.path]
                   })
                 }
               />
               <span className="jobs-Contents-path">{folder.path}</span>
               <span className="jobs-Quiet">
-                {folder.isIn ? `${trans._n('%1 file', '%1 files', folder.files)} · ${formatBytes(folder.bytes)}` : trans.__('left out')}
+                {folder.isIn
+                  ? `${trans._n('%1 file', '%1 files', folder.files)} · ${formatBytes(folder.bytes)}`
+                  : trans.__('left out')}
               </span>
             </label>
           ))}
@@ -173,7 +189,9 @@ function Contents({ preview, draft, update }: PartProps): React.JSX.Element {
           </div>
         ))}
         {preview.ignored.length === 0 && <span className="jobs-Quiet">{trans.__('nothing')}</span>}
-        {preview.ignored.length > 30 && <span className="jobs-Quiet">{trans.__('and %1 more', preview.ignored.length - 30)}</span>}
+        {preview.ignored.length > 30 && (
+          <span className="jobs-Quiet">{trans.__('and %1 more', preview.ignored.length - 30)}</span>
+        )}
       </div>
       <div>
         <h4>{trans.__('Environment')}</h4>
@@ -183,7 +201,9 @@ function Contents({ preview, draft, update }: PartProps): React.JSX.Element {
           </span>
         </div>
         <div className="jobs-Quiet">
-          {[environment.python, trans._n('%1 package', '%1 packages', environment.distributions), modes[environment.mode]].filter(Boolean).join(' · ')}
+          {[environment.python, trans._n('%1 package', '%1 packages', environment.distributions), modes[environment.mode]]
+            .filter(Boolean)
+            .join(' · ')}
         </div>
         <Findings findings={environment.findings} />
         {preview.workspace === 'copy' && (
@@ -211,8 +231,16 @@ function Choices({ draft, update }: { draft: FormDraft; update: Form['update'] }
   return (
     <div className="jobs-FormRow">
       <span className="jobs-Label" />
-      {draft.include.map(path => chip(`in ${path}`, trans.__('included: %1', path), () => update({ include: draft.include.filter(other => other !== path) })))}
-      {draft.live.map(({ path }) => chip(`live ${path}`, trans.__('read live: %1', path), () => update({ live: draft.live.filter(other => other.path !== path) })))}
+      {draft.include.map(path =>
+        chip(`in ${path}`, trans.__('included: %1', path), () =>
+          update({ include: draft.include.filter(other => other !== path) })
+        )
+      )}
+      {draft.live.map(({ path }) =>
+        chip(`live ${path}`, trans.__('read live: %1', path), () =>
+          update({ live: draft.live.filter(other => other.path !== path) })
+        )
+      )}
     </div>
   );
 }
@@ -232,7 +260,8 @@ function Inputs({ preview, draft, update }: PartProps): React.JSX.Element {
   };
   const shown = preview.inputs.filter(
     (input, index) =>
-      ['ignored', 'outside', 'missing'].includes(input.state) && preview.inputs.findIndex(other => other.path === input.path) === index
+      ['ignored', 'outside', 'missing'].includes(input.state) &&
+      preview.inputs.findIndex(other => other.path === input.path) === index
   );
   const paths = new Set(shown.map(input => input.path));
   const isOwn = (path: string) => path !== '' && paths.has(path);
@@ -242,9 +271,19 @@ function Inputs({ preview, draft, update }: PartProps): React.JSX.Element {
         const finding = preview.findings.find(candidate => candidate.path === input.path);
         const folder = liveFolder(input.path);
         return (
-          <Note key={input.path} level={finding?.level ?? (input.state === 'missing' ? 'note' : 'warning')} message={finding?.message ?? sentence(input)} mend={input.state === 'missing' ? finding?.mend : undefined}>
+          <Note
+            key={input.path}
+            level={finding?.level ?? (input.state === 'missing' ? 'note' : 'warning')}
+            message={finding?.message ?? sentence(input)}
+            mend={input.state === 'missing' ? finding?.mend : undefined}
+          >
             {input.state === 'ignored' && (
-              <button type="button" className="jobs-Button" title={trans.__('Freeze this file with the project')} onClick={() => update({ include: [...draft.include, input.path] })}>
+              <button
+                type="button"
+                className="jobs-Button"
+                title={trans.__('Freeze this file with the project')}
+                onClick={() => update({ include: [...draft.include, input.path] })}
+              >
                 {trans.__('Include')}
               </button>
             )}

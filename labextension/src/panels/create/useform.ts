@@ -30,6 +30,8 @@ export interface Form {
   isDirty: boolean;
   wasSaved: boolean;
   isBusy: boolean;
+  /** Look into the notebook again. */
+  retry(): void;
   update(patch: Partial<FormDraft>): void;
   tag(candidate: CellCandidate): void;
   submit(): void;
@@ -50,7 +52,8 @@ function useAnswer<T>(key: string | null, ask: (signal: AbortSignal) => Promise<
         setAnswer(before => ({ ...before, isLooking: true }));
         ask(abort.signal).then(
           value => !abort.signal.aborted && setAnswer({ value, error: null, isLooking: false }),
-          (error: unknown) => !abort.signal.aborted && setAnswer(before => ({ ...before, error: errorBody(error), isLooking: false }))
+          (error: unknown) =>
+            !abort.signal.aborted && setAnswer(before => ({ ...before, error: errorBody(error), isLooking: false }))
         );
       },
       isFirst.current ? 0 : TYPING
@@ -135,10 +138,7 @@ export function useForm(path: string, notebooks: Notebooks, startsSaved: boolean
   }, [refusal, preview.error, combinations.error, malformed, draft, names, trans]);
 
   const answer = combinations.value;
-  const only = useMemo(
-    () => (draft && answer ? chosenNumbers(draft, answer.total, answer.combinations) : null),
-    [draft, answer]
-  );
+  const only = useMemo(() => (draft && answer ? chosenNumbers(draft, answer.total, answer.combinations) : null), [draft, answer]);
 
   const update = useCallback((patch: Partial<FormDraft>) => {
     setRefusal(null);
@@ -176,6 +176,7 @@ export function useForm(path: string, notebooks: Notebooks, startsSaved: boolean
     wasSaved,
     isBusy,
     update,
+    retry: () => setVersion(before => before + 1),
     tag: candidate => attempt(() => notebooks.tagCell(path, candidate)),
     submit: () => {
       if (!draft || only === null || isBusy) {

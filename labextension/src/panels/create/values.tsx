@@ -42,17 +42,33 @@ export function Values({ parameter, grid, onChange }: ValuesProps): React.JSX.El
         )}
         {chips?.map((chip, index) => (
           <span key={`${index} ${chip}`} className="jobs-Chip">
-            <button type="button" className="jobs-Chip-text" title={trans.__('Edit the values of %1 as JSON', name)} onClick={() => setEditing(true)}>
+            <button
+              type="button"
+              className="jobs-Chip-text"
+              title={trans.__('Edit the values of %1 as JSON', name)}
+              onClick={() => setEditing(true)}
+            >
               {chip}
             </button>
-            <button type="button" className="jobs-Chip-remove" aria-label={trans.__('Remove %1 from %2', chip, name)} onClick={() => onChange(removeValue(grid, parameter, index))}>
+            <button
+              type="button"
+              className="jobs-Chip-remove"
+              aria-label={trans.__('Remove %1 from %2', chip, name)}
+              onClick={() => onChange(removeValue(grid, parameter, index))}
+            >
               ×
             </button>
           </span>
         ))}
         {typed === null ? (
           chips !== null && (
-            <button type="button" className="jobs-Chip jobs-mod-add" aria-label={trans.__('Add a value to %1', name)} title={trans.__('Add a value')} onClick={() => setTyped('')}>
+            <button
+              type="button"
+              className="jobs-Chip jobs-mod-add"
+              aria-label={trans.__('Add a value to %1', name)}
+              title={trans.__('Add a value')}
+              onClick={() => setTyped('')}
+            >
               +
             </button>
           )
@@ -99,7 +115,9 @@ export function Values({ parameter, grid, onChange }: ValuesProps): React.JSX.El
                 }
               }}
             />
-            <span className="jobs-Quiet">{trans.__('A JSON list. The text is sent as you type it; empty means the default.')}</span>
+            <span className="jobs-Quiet">
+              {trans.__('A JSON list. The text is sent as you type it; empty means the default.')}
+            </span>
             <button type="button" className="jobs-Button" onClick={() => setEditing(false)}>
               {trans.__('Done')}
             </button>
@@ -107,7 +125,14 @@ export function Values({ parameter, grid, onChange }: ValuesProps): React.JSX.El
         )}
       </td>
       <td className="jobs-mod-end">
-        <button type="button" className="jobs-Button jobs-mod-flat" aria-expanded={isEditing} title={trans.__('Edit the values of %1 as JSON', name)} aria-label={trans.__('Edit the values of %1 as JSON', name)} onClick={() => setEditing(!isEditing)}>
+        <button
+          type="button"
+          className="jobs-Button jobs-mod-flat"
+          aria-expanded={isEditing}
+          title={trans.__('Edit the values of %1 as JSON', name)}
+          aria-label={trans.__('Edit the values of %1 as JSON', name)}
+          onClick={() => setEditing(!isEditing)}
+        >
           {'{…}'}
         </button>
       </td>

@@ -55,7 +55,11 @@ export function JobActions({ job }: { job: Job }): React.JSX.Element {
   return (
     <span className="jobs-Actions">
       {!isEnded && (
-        <button type="button" className="jobs-Button" onClick={() => attempt(trans.__('The job was not canceled'), store.cancelJob(job.id))}>
+        <button
+          type="button"
+          className="jobs-Button"
+          onClick={() => attempt(trans.__('The job was not canceled'), store.cancelJob(job.id))}
+        >
           {trans.__('Cancel')}
         </button>
       )}

@@ -14,7 +14,7 @@ import { useObservable } from '../../model/observable';
 import { endedOf, isFinal } from '../../model/states';
 import { Skeleton } from '../jobs/states';
 import { JobActions } from './actions';
-import { EventTable } from './events';
+import { EventTable, readEvents } from './events';
 import { RunTable } from './runs';
 import { SnapshotTab } from './snapshot';
 
@@ -53,7 +53,11 @@ export function JobBody({ id, onTitle }: { id: string; onTitle(title: string, st
         onChoose={setTab}
         tabs={[
           { id: 'runs', title: trans.__('Runs'), count: job.total, body: () => <RunTable job={job} runs={runs} /> },
-          { id: 'logs', title: trans.__('Logs'), body: () => <Log path={`jobs/${id}/logs`} fileName={`${job.name}.log`} withRuns /> },
+          {
+            id: 'logs',
+            title: trans.__('Logs'),
+            body: () => <Log path={`jobs/${id}/logs`} fileName={`${job.name}.log`} withRuns />
+          },
           { id: 'snapshot', title: trans.__('Snapshot'), body: () => <SnapshotTab job={id} /> },
           { id: 'events', title: trans.__('Events'), body: () => <JobEvents job={job} /> }
         ]}
@@ -105,6 +109,6 @@ function JobHeader({ job, labels, onSnapshot }: HeaderProps): React.JSX.Element 
 
 function JobEvents({ job }: { job: Job }): React.JSX.Element {
   const { store } = useShared();
-  const { value, error } = useFetched(`${job.id} ${job.seq}`, () => store.client.jobEvents(job.id, 0));
-  return error ? <ErrorNote error={error} /> : <EventTable events={value?.events ?? null} withRuns />;
+  const { value, error } = useFetched(`${job.id} ${job.seq}`, () => readEvents(after => store.client.jobEvents(job.id, after)));
+  return error ? <ErrorNote error={error} /> : <EventTable events={value} withRuns />;
 }

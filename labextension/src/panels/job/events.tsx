@@ -1,13 +1,25 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import React from 'react';
 
-import type { Event } from '../../api/schema';
+import type { Event, EventList } from '../../api/schema';
 import { useTrans } from '../../components/context';
 import { StateChip } from '../../components/state';
 import type { Column } from '../../components/table';
 import { Table } from '../../components/table';
 import { formatTime, formatValue } from '../../model/format';
 import { Skeleton } from '../jobs/states';
+
+/** All events there are, page by page. */
+export async function readEvents(readPage: (after: number) => Promise<EventList>): Promise<Event[]> {
+  const events: Event[] = [];
+  for (;;) {
+    const page = await readPage(events.at(-1)?.seq ?? 0);
+    events.push(...page.events);
+    if (page.events.length === 0) {
+      return events;
+    }
+  }
+}
 
 /** What an event is about, in words; a kind that we do not know as it is. */
 function what(event: Event, trans: TranslationBundle): string {
@@ -39,7 +51,12 @@ export function EventTable({ events, withRuns }: { events: readonly Event[] | nu
   const columns: Column<Event>[] = [
     { id: 'at', title: trans.__('When'), cell: event => formatTime(event.at, true), value: event => event.seq },
     { id: 'kind', title: trans.__('What'), cell: event => what(event, trans), value: event => event.kind },
-    { id: 'state', title: trans.__('State'), cell: event => (event.state ? <StateChip state={event.state} /> : ''), value: event => event.state },
+    {
+      id: 'state',
+      title: trans.__('State'),
+      cell: event => (event.state ? <StateChip state={event.state} /> : ''),
+      value: event => event.state
+    },
     {
       id: 'data',
       title: trans.__('Details'),
@@ -56,5 +73,13 @@ export function EventTable({ events, withRuns }: { events: readonly Event[] | nu
       value: event => Number(event.run.slice(event.run.lastIndexOf('-') + 1)) || 0
     });
   }
-  return <Table label={trans.__('Events')} columns={columns} rows={events} keyOf={event => String(event.seq)} empty={trans.__('Nothing happened yet.')} />;
+  return (
+    <Table
+      label={trans.__('Events')}
+      columns={columns}
+      rows={events}
+      keyOf={event => String(event.seq)}
+      empty={trans.__('Nothing happened yet.')}
+    />
+  );
 }

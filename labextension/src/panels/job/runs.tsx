@@ -80,7 +80,16 @@ export function RunTable({ job, runs }: { job: Job; runs: readonly Run[] }): Rea
   if (runs.length === 0 && job.total > 0) {
     return <Skeleton />;
   }
-  return <Table label={trans.__('Runs of %1', job.name)} columns={columns} rows={runs} keyOf={run => run.id} onOpen={run => go.openRun(run.id)} empty={trans.__('This job has no runs.')} />;
+  return (
+    <Table
+      label={trans.__('Runs of %1', job.name)}
+      columns={columns}
+      rows={runs}
+      keyOf={run => run.id}
+      onOpen={run => go.openRun(run.id)}
+      empty={trans.__('This job has no runs.')}
+    />
+  );
 }
 
 /** What went wrong, on one line. */

@@ -34,29 +34,54 @@ export function JobsBody({ runCurrent }: { runCurrent(): void }): React.JSX.Elem
       <div className="jobs-Header">
         <span className="jobs-Header-title">{trans.__('Jobs')}</span>
         <span className="jobs-Spacer" />
-        <button type="button" className="jobs-IconButton" title={trans.__('Run the notebook in front as a job')} aria-label={trans.__('Run the notebook in front as a job')} onClick={runCurrent}>
+        <button
+          type="button"
+          className="jobs-IconButton"
+          title={trans.__('Run the notebook in front as a job')}
+          aria-label={trans.__('Run the notebook in front as a job')}
+          onClick={runCurrent}
+        >
           <runAsJobIcon.react tag="span" width="16px" />
         </button>
-        <button type="button" className="jobs-IconButton" title={trans.__('Read the list again')} aria-label={trans.__('Read the list again')} onClick={() => void store.load()}>
+        <button
+          type="button"
+          className="jobs-IconButton"
+          title={trans.__('Read the list again')}
+          aria-label={trans.__('Read the list again')}
+          onClick={() => void store.load()}
+        >
           <refreshIcon.react tag="span" width="16px" />
         </button>
       </div>
       {(!isEmpty || isFiltered) && <Filter />}
-      {state.serverError && <div className="jobs-Quiet jobs-Pad" role="status">{trans.__('Not connected: %1', state.serverError.message)}</div>}
+      {state.serverError && (
+        <div className="jobs-Quiet jobs-Pad" role="status">
+          {trans.__('Not connected: %1', state.serverError.message)}
+        </div>
+      )}
       {state.server === 'loading' && <Skeleton />}
-      {isEmpty && (isFiltered ? <div className="jobs-Empty">{trans.__('No job fits.')}</div> : <NoJobs runCurrent={runCurrent} />)}
+      {isEmpty &&
+        (isFiltered ? <div className="jobs-Empty">{trans.__('No job fits.')}</div> : <NoJobs runCurrent={runCurrent} />)}
       <div className="jobs-List">
         {running.length > 0 && (
           <section>
             <Fold title={trans.__('Running')} isOpen={open.running} onToggle={isOpen => setOpen({ ...open, running: isOpen })}>
-              <ul>{running.map(job => <JobRow key={job.id} job={job} now={now} />)}</ul>
+              <ul>
+                {running.map(job => (
+                  <JobRow key={job.id} job={job} now={now} />
+                ))}
+              </ul>
             </Fold>
           </section>
         )}
         {recent.length > 0 && (
           <section>
             <Fold title={trans.__('Recent')} isOpen={open.recent} onToggle={isOpen => setOpen({ ...open, recent: isOpen })}>
-              <ul>{recent.map(job => <JobRow key={job.id} job={job} now={now} />)}</ul>
+              <ul>
+                {recent.map(job => (
+                  <JobRow key={job.id} job={job} now={now} />
+                ))}
+              </ul>
             </Fold>
           </section>
         )}
@@ -92,7 +117,12 @@ function Filter(): React.JSX.Element {
           timer.current = setTimeout(() => store.filter(value.trim(), store.state.get().status), SEARCH_DELAY);
         }}
       />
-      <select className="jobs-Input" aria-label={trans.__('Only jobs in this state')} value={status} onChange={event => store.filter(text.trim(), event.target.value)}>
+      <select
+        className="jobs-Input"
+        aria-label={trans.__('Only jobs in this state')}
+        value={status}
+        onChange={event => store.filter(text.trim(), event.target.value)}
+      >
         <option value="">{trans.__('all')}</option>
         {FILTERS.map(option => (
           <option key={option} value={option}>

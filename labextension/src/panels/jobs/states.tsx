@@ -7,7 +7,15 @@ import { jobsIcon } from '../../components/icons';
 const ENABLE = 'jupyter server extension enable jupyter_jobs';
 
 /** The panel when the server part is absent, disabled or not working: what to type. */
-export function NoServer({ error, isMissing, onRetry }: { error: ErrorBody | null; isMissing: boolean; onRetry(): void }): React.JSX.Element {
+export function NoServer({
+  error,
+  isMissing,
+  onRetry
+}: {
+  error: ErrorBody | null;
+  isMissing: boolean;
+  onRetry(): void;
+}): React.JSX.Element {
   const trans = useTrans();
   const isOffline = error?.code === 'no_answer';
   const title = isOffline
@@ -42,7 +50,11 @@ export function NoJobs({ runCurrent }: { runCurrent(): void }): React.JSX.Elemen
     <div className="jobs-Teach">
       <jobsIcon.react tag="div" className="jobs-Teach-icon" width="40px" height="40px" />
       <h3>{trans.__('No jobs yet')}</h3>
-      <p>{trans.__('A job runs a notebook away from your editor: on a frozen copy of its project and environment, once for every combination of its parameters.')}</p>
+      <p>
+        {trans.__(
+          'A job runs a notebook away from your editor: on a frozen copy of its project and environment, once for every combination of its parameters.'
+        )}
+      </p>
       <ol>
         <li>{trans.__('Open a notebook.')}</li>
         <li>{trans.__('Press “Run as job” in its toolbar.')}</li>

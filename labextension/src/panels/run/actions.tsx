@@ -30,10 +30,24 @@ export function RunActions({ run, job }: { run: Run; job: Job }): React.JSX.Elem
           {trans.__('Cancel')}
         </button>
       )}
-      <button type="button" className="jobs-IconButton" disabled={run.number <= 1} title={trans.__('The run before')} aria-label={trans.__('The run before')} onClick={() => go.openRun(`${job.id}-${run.number - 1}`)}>
+      <button
+        type="button"
+        className="jobs-IconButton"
+        disabled={run.number <= 1}
+        title={trans.__('The run before')}
+        aria-label={trans.__('The run before')}
+        onClick={() => go.openRun(`${job.id}-${run.number - 1}`)}
+      >
         <caretLeftIcon.react tag="span" width="16px" />
       </button>
-      <button type="button" className="jobs-IconButton" disabled={run.number >= job.total} title={trans.__('The run after')} aria-label={trans.__('The run after')} onClick={() => go.openRun(`${job.id}-${run.number + 1}`)}>
+      <button
+        type="button"
+        className="jobs-IconButton"
+        disabled={run.number >= job.total}
+        title={trans.__('The run after')}
+        aria-label={trans.__('The run after')}
+        onClick={() => go.openRun(`${job.id}-${run.number + 1}`)}
+      >
         <caretRightIcon.react tag="span" width="16px" />
       </button>
       <button

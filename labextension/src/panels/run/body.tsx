@@ -10,7 +10,7 @@ import { Tabs } from '../../components/tabs';
 import { formatTime, shortDigest } from '../../model/format';
 import { useObservable } from '../../model/observable';
 import { isFinal } from '../../model/states';
-import { EventTable } from '../job/events';
+import { EventTable, readEvents } from '../job/events';
 import { Skeleton } from '../jobs/states';
 import { RunActions, RunDuration } from './actions';
 import { RunErrorBox } from './errorbox';
@@ -60,7 +60,12 @@ export function RunBody({ id, onTitle }: { id: string; onTitle(title: string, st
           {
             id: 'notebook',
             title: trans.__('Notebook'),
-            body: () => (isFinal(run.state) ? <Page run={run} job={job} cell={cell.current} jump={jump} /> : <Waiting run={run}>{log}</Waiting>)
+            body: () =>
+              isFinal(run.state) ? (
+                <Page run={run} job={job} cell={cell.current} jump={jump} />
+              ) : (
+                <Waiting run={run}>{log}</Waiting>
+              )
           },
           { id: 'logs', title: trans.__('Logs'), body: () => log },
           { id: 'files', title: trans.__('Files'), body: () => <FilesTab run={run} job={job} /> },
@@ -93,7 +98,10 @@ function Banner({ run, job }: { run: Run; job: Job }): React.JSX.Element {
       <span title={job.snapshot}>{trans.__('snapshot %1', shortDigest(job.snapshot))}</span>
       <time dateTime={at}>{formatTime(at)}</time>
       {run.live.length > 0 && (
-        <span className="jobs-Banner-live" title={run.live.map(({ path, modified }) => (modified ? `${path} (${formatTime(modified)})` : path)).join('\n')}>
+        <span
+          className="jobs-Banner-live"
+          title={run.live.map(({ path, modified }) => (modified ? `${path} (${formatTime(modified)})` : path)).join('\n')}
+        >
           {trans.__('live data: %1', run.live.map(({ path }) => path).join(', '))}
         </span>
       )}
@@ -128,6 +136,8 @@ function Waiting({ run, children }: { run: Run; children: React.ReactNode }): Re
 
 function RunEvents({ run }: { run: Run }): React.JSX.Element {
   const { store } = useShared();
-  const { value, error } = useFetched(`${run.id} ${run.seq} ${run.state}`, () => store.client.runEvents(run.id, 0));
-  return error ? <ErrorNote error={error} /> : <EventTable events={value?.events ?? null} withRuns={false} />;
+  const { value, error } = useFetched(`${run.id} ${run.seq} ${run.state}`, () =>
+    readEvents(after => store.client.runEvents(run.id, after))
+  );
+  return error ? <ErrorNote error={error} /> : <EventTable events={value} withRuns={false} />;
 }

@@ -20,8 +20,11 @@ export function RunErrorBox({ error, onGoToCell }: RunErrorBoxProps): React.JSX.
   const [isOpen, setOpen] = useState(false);
   const { cell } = error;
   const where = cell ? trans.__('in cell %1', cell.number) : '';
-  const what = error.ename ? `${error.ename}${where ? ` ${where}` : ''}${error.evalue ? `: ${error.evalue}` : ''}` : error.message;
-  const saysMore = error.message !== what && !(error.ename && error.message.includes(error.ename) && error.message.includes(error.evalue));
+  const what = error.ename
+    ? `${error.ename}${where ? ` ${where}` : ''}${error.evalue ? `: ${error.evalue}` : ''}`
+    : error.message;
+  const saysMore =
+    error.message !== what && !(error.ename && error.message.includes(error.ename) && error.message.includes(error.evalue));
   return (
     <section className="jobs-RunError" role="alert">
       <div className="jobs-RunError-first">

@@ -25,7 +25,9 @@ export function FilesTab({ run, job }: { run: Run; job: Job }): React.JSX.Elemen
   const copy = async (paths: string[], overwrite: boolean): Promise<void> => {
     try {
       const { copied } = await client.copyFiles(run.id, { paths, overwrite });
-      Notification.success(trans._n('%1 file copied to %2', '%1 files copied to %2', copied.length, job.project), { autoClose: 5000 });
+      Notification.success(trans._n('%1 file copied to %2', '%1 files copied to %2', copied.length, job.project), {
+        autoClose: 5000
+      });
     } catch (reason) {
       if (!(reason instanceof ApiError && reason.body.code === 'file_exists' && !overwrite)) {
         report(reason);
@@ -37,7 +39,10 @@ export function FilesTab({ run, job }: { run: Run; job: Job }): React.JSX.Elemen
         body: (
           <div>
             {trans.__('These are there already and would be replaced:')}
-            <ul>{Array.isArray(existing) && existing.slice(0, 12).map(path => typeof path === 'string' && <li key={path}>{path}</li>)}</ul>
+            <ul>
+              {Array.isArray(existing) &&
+                existing.slice(0, 12).map(path => typeof path === 'string' && <li key={path}>{path}</li>)}
+            </ul>
           </div>
         ),
         defaultButton: 0,
@@ -61,19 +66,44 @@ export function FilesTab({ run, job }: { run: Run; job: Job }): React.JSX.Elemen
     deleted: trans.__('deleted')
   };
   const columns: Column<RunFile>[] = [
-    { id: 'path', title: trans.__('File'), isWide: true, className: 'jobs-mod-code', cell: file => file.path, value: file => file.path },
+    {
+      id: 'path',
+      title: trans.__('File'),
+      isWide: true,
+      className: 'jobs-mod-code',
+      cell: file => file.path,
+      value: file => file.path
+    },
     { id: 'kind', title: trans.__('What'), cell: file => kinds[file.kind], value: file => file.kind },
-    { id: 'bytes', title: trans.__('Size'), isNumber: true, cell: file => (file.kind === 'deleted' ? '' : formatBytes(file.bytes)), value: file => file.bytes },
+    {
+      id: 'bytes',
+      title: trans.__('Size'),
+      isNumber: true,
+      cell: file => (file.kind === 'deleted' ? '' : formatBytes(file.bytes)),
+      value: file => file.bytes
+    },
     {
       id: 'actions',
       title: '',
       cell: file =>
         file.kind !== 'deleted' && (
           <span className="jobs-Actions">
-            <button type="button" className="jobs-Link" aria-label={trans.__('Download %1', file.path)} onClick={() => void download(client, `runs/${run.id}/files/${encodePath(file.path)}`, baseName(file.path)).catch(report)}>
+            <button
+              type="button"
+              className="jobs-Link"
+              aria-label={trans.__('Download %1', file.path)}
+              onClick={() =>
+                void download(client, `runs/${run.id}/files/${encodePath(file.path)}`, baseName(file.path)).catch(report)
+              }
+            >
               {trans.__('Download')}
             </button>
-            <button type="button" className="jobs-Link" aria-label={trans.__('Copy %1 to the project', file.path)} onClick={() => void copy([file.path], false)}>
+            <button
+              type="button"
+              className="jobs-Link"
+              aria-label={trans.__('Copy %1 to the project', file.path)}
+              onClick={() => void copy([file.path], false)}
+            >
               {trans.__('Copy to project')}
             </button>
           </span>
@@ -97,7 +127,9 @@ export function FilesTab({ run, job }: { run: Run; job: Job }): React.JSX.Elemen
         columns={columns}
         rows={value.files}
         keyOf={file => file.path}
-        empty={isFinal(run.state) ? trans.__('The run made and changed no files.') : trans.__('Files are listed when the run ends.')}
+        empty={
+          isFinal(run.state) ? trans.__('The run made and changed no files.') : trans.__('Files are listed when the run ends.')
+        }
       />
     </>
   );

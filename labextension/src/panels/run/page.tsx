@@ -43,7 +43,12 @@ export function Page({ run, job, cell, jump }: PageProps): React.JSX.Element {
 
   useEffect(() => {
     const onMessage = (event: MessageEvent<unknown>) => {
-      if (event.source === null || event.source !== frame.current?.contentWindow || typeof event.data !== 'object' || event.data === null) {
+      if (
+        event.source === null ||
+        event.source !== frame.current?.contentWindow ||
+        typeof event.data !== 'object' ||
+        event.data === null
+      ) {
         return;
       }
       const message = event.data as Message;
@@ -53,7 +58,12 @@ export function Page({ run, job, cell, jump }: PageProps): React.JSX.Element {
           const { message: text, mend } = errorBody(reason);
           Notification.warning(`${text} ${mend}`.trim(), { autoClose: 8000 });
         });
-      } else if (message['jupyter-jobs'] === 'external' && typeof url === 'string' && /^https?:\/\//i.test(url) && navigator.userActivation.isActive) {
+      } else if (
+        message['jupyter-jobs'] === 'external' &&
+        typeof url === 'string' &&
+        /^https?:\/\//i.test(url) &&
+        navigator.userActivation.isActive
+      ) {
         window.open(url, '_blank', 'noopener,noreferrer');
       }
     };

@@ -16,7 +16,10 @@ export function ParametersTab({ run, job }: { run: Run; job: Job }): React.JSX.E
     [trans.__('Peak memory'), run.peak_memory === null ? '–' : formatBytes(run.peak_memory)],
     [trans.__('Workspace'), run.workspace || '–'],
     [trans.__('Attempt'), String(run.attempt)],
-    [trans.__('Environment variables'), job.variables.length > 0 ? trans.__('%1 (names only): %2', job.variables.length, job.variables.join(', ')) : '–']
+    [
+      trans.__('Environment variables'),
+      job.variables.length > 0 ? trans.__('%1 (names only): %2', job.variables.length, job.variables.join(', ')) : '–'
+    ]
   ];
   const list = (title: string, entries: [string, string][], empty: string) => (
     <section>
