@@ -28,7 +28,7 @@ $(VENV)/system-stamp: tools/setup.sh
 setup: $(VENV)/labextension-stamp ## the virtual environment in .venv and the built labextension
 system: $(VENV)/system-stamp
 
-demo: $(VENV)/python-stamp ## run the example's six combinations and show where the results are
+demo: setup ## run the example's six combinations and show where the results are
 	tools/demo.sh
 
 lab: setup ## JupyterLab on the example, with the extension
