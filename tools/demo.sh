@@ -2,7 +2,8 @@
 # The main job on the example, in a store of its own, so that nothing of yours is touched.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export JUPYTER_DATA_DIR="${JOBS_DEMO_DIR:-$PWD/.cache/demo}"
+# outside the checkout: the environment imports the package from there, so that the checkout is frozen with it
+export JUPYTER_DATA_DIR="${JOBS_DEMO_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/jupyter_jobs_demo}"
 bin="$PWD/.venv/bin"
 export PATH="$bin:$PATH"
 jupyter jobs run examples/churn/report.ipynb --record auc,loss --wait
