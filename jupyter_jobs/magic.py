@@ -5,21 +5,20 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import os
 import shlex
-from pathlib import Path
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.display import display
 
-from jupyter_jobs.cli import build_parser
-from jupyter_jobs.cli.run import create
+from jupyter_jobs.cli import build_parser, run_command
+from jupyter_jobs.cli.run import create, refuse_inside_run
 from jupyter_jobs.client import connect
-from jupyter_jobs.errors import BadInput, JobsError
-from jupyter_jobs.widgets import JobTable, JobView
+from jupyter_jobs.errors import JobsError
+from jupyter_jobs.widgets import JobView, jobs_bundle
 
 COMMANDS = ("run", "list", "show")
+EXAMPLE = "%job run report.ipynb -p alpha 1 -p alpha 2"
 
 
 @magics_class
@@ -28,55 +27,62 @@ class JobMagics(Magics):
 
     @line_magic
     def job(self, line: str) -> None:
-        """`%job run report.ipynb -p alpha 1 -p alpha 2` · `%job list` · `%job show ID`.
+        """`%job run report.ipynb -p alpha 1 -p alpha 2` · `%job list` · `%job show ID`; `%job run --help` says more.
 
-        Raises UsageError, with what to do, for anything that cannot be done.
+        Raises UsageError, one line with what to do, for anything that cannot be done.
         """
-        words = shlex.split(line)
-        if not words or words[0] not in COMMANDS:
-            raise UsageError(f"%job {' | '.join(COMMANDS)} …, as in: %job run report.ipynb -p alpha 1 -p alpha 2")
-        if words[0] == "run" and os.environ.get("JUPYTER_JOBS_RUN"):
-            raise UsageError("This notebook is itself running as a job; a job does not start jobs. Guard the cell, or leave it out of the notebook.")
-        said = io.StringIO()
+        args = read_line(line)
+        if args is None:
+            return
         try:
-            with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-                args = build_parser().parse_args(words)
-        except SystemExit:
-            raise UsageError(said.getvalue().replace("jupyter jobs", "%job").strip()) from None
-        try:
-            if args.command == "run:run":
-                self._run(args)
-            elif args.command == "show:list_jobs":
-                with connect(args.url) as client:
-                    display(JobTable(client.jobs(status=args.status, search=args.search, limit=args.limit)))  # type: ignore[no-untyped-call]
+            if getattr(self.shell, "kernel", None) is None:
+                # a terminal shows no widgets
+                run_command(args)
             else:
-                display(JobView(args.job, url=args.url))  # type: ignore[no-untyped-call]
+                _display(args)
         except JobsError as error:
-            raise UsageError(str(error)) from error
+            raise UsageError(" ".join(str(error).split())) from error
 
-    def _run(self, args: argparse.Namespace) -> None:
+
+def read_line(line: str) -> argparse.Namespace | None:
+    """What is asked for, as `jupyter jobs` reads it; None where help was, which is printed. Raises UsageError."""
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"{str(error).removesuffix('.')} in: %job {line}") from None
+    if not words or words[0] not in COMMANDS:
+        what = f"There is no %job {words[0]}." if words else "%job what?"
+        raise UsageError(f"{what} There are {', '.join(COMMANDS)}, as in: {EXAMPLE}")
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            args = build_parser().parse_args(words)
+    except SystemExit as end:
+        text = said.getvalue().replace("jupyter jobs", "%job")
+        if end.code:
+            raise UsageError(text.strip().splitlines()[-1]) from None
+        print(text, end="")
+        return None
+    if args.json:
+        raise UsageError(f"--json is for the command line: jupyter jobs {line}")
+    return args
+
+
+def _display(args: argparse.Namespace) -> None:
+    if args.command == "show:list_jobs":
         with connect(args.url) as client:
-            job = create(client, args, path=contents_path(args.path) if client.remote else None)
+            page = client.jobs(status=args.status, search=args.search, limit=args.limit)
+        display(jobs_bundle(page), raw=True)  # type: ignore[no-untyped-call]
+    elif args.command == "show:show_job":
+        display(JobView(args.job, url=args.url))  # type: ignore[no-untyped-call]
+    else:
+        refuse_inside_run()
+        with connect(args.url) as client:
+            job = create(client, args)
         view = JobView(job.id, url=args.url)
         display(view)  # type: ignore[no-untyped-call]
         if args.wait:
             view.wait()
-
-
-def contents_path(path: str) -> str:
-    """A file named from the kernel's working directory as the server's contents path.
-
-    Raises BadInput for a file outside the server's root: the server would not show it.
-    """
-    root = os.environ.get("JUPYTER_JOBS_ROOT", "")
-    if not root:
-        return path
-    file = Path(path).expanduser().resolve()
-    try:
-        return file.relative_to(Path(root).resolve()).as_posix()
-    except ValueError:
-        message = f"{file} lies outside the server's root {root}."
-        raise BadInput(message, code="outside_root", mend="Move it below, or use `jupyter jobs run`.") from None
 
 
 def load_ipython_extension(shell: object) -> None:

@@ -9,6 +9,7 @@ import ipywidgets
 
 from jupyter_jobs.cli.output import BY_LETTER, SIGNS, ago_text, counts_text, seconds_text, value_text
 from jupyter_jobs.client import connect
+from jupyter_jobs.errors import JobsError
 from jupyter_jobs.lifecycle import FINAL
 from jupyter_jobs.model import Job, JobList, RunList
 
@@ -24,62 +25,101 @@ COLOURS = {
 }
 
 
+SHOWN_RUNS = 200
+
+
 class JobView(ipywidgets.VBox):  # type: ignore[misc]
-    """A job's name, progress and counts by state; follows the job to its end, then adds the table of its runs."""
+    """A job's name, progress and counts by state; follows the job to its end, then adds the table of its runs. Raises `JobsError`."""
 
     def __init__(self, job: str, url: str = "") -> None:
+        with connect(url) as client:
+            self._job = client.job(job)
+        self._url = url
         self._title = ipywidgets.HTML()
         self._bar = ipywidgets.IntProgress(min=0, max=1, layout=ipywidgets.Layout(width="220px"))
         self._counts = ipywidgets.HTML()
         self._cancel = ipywidgets.Button(description="Cancel", layout=ipywidgets.Layout(width="80px"))
-        self._cancel.on_click(self._on_cancel)
+        self._cancel.on_click(lambda _: self._ask_to_cancel())
         self._table = ipywidgets.HTML()
-        self._url = url
-        with connect(url) as client:
-            self._job = client.job(job)
+        notes = ipywidgets.HTML(notes_html(self._job))
+        super().__init__([ipywidgets.HBox([self._title, self._bar, self._counts, self._cancel]), notes, self._table])
         self._show()
-        super().__init__([ipywidgets.HBox([self._title, self._bar, self._counts, self._cancel]), self._table])
         self._thread = threading.Thread(target=self._follow, name=f"job {self._job.id}", daemon=True)
         self._thread.start()
 
+    def __repr__(self) -> str:
+        # what is shown where there are no widgets
+        return f"job {self._job.id} {self._job.name}: {counts_text(self._job)}"
+
     def wait(self) -> None:
-        """Return when every run has ended."""
-        self._thread.join()
+        """Return when every run has ended. An interrupt cancels the job, as it does on the command line; a second one stops waiting."""
+        try:
+            self._thread.join()
+        except KeyboardInterrupt:
+            # the button cannot be clicked meanwhile: the kernel is busy waiting
+            self._ask_to_cancel()
+            self._thread.join()
 
     def _follow(self) -> None:
-        with connect(self._url) as client:
-            for job in client.follow(self._job.id):
-                self._job = job
-                self._show()
-            self._table.value = runs_html(client.runs(self._job.id, limit=200))
+        try:
+            with connect(self._url) as client:
+                for job in client.follow(self._job.id):
+                    self._job = job
+                    self._show()
+                self._table.value = runs_html(client.runs(self._job.id, limit=SHOWN_RUNS))
+        except JobsError as error:
+            self._table.value = error_html(error)
+            self._cancel.disabled = True
 
     def _show(self) -> None:
         job = self._job
         ended = sum(job.counts.get(state, 0) for state in FINAL)
-        self._title.value = f"<b>{escape(job.name)}</b>&nbsp;"
+        failed, over = job.counts.get("failed", 0), ended >= job.total
+        self._title.value = f"<b>{escape(job.name)}</b>&nbsp;{escape(job.id)}&nbsp;"
         self._bar.max = max(job.total, 1)
         self._bar.value = ended
-        failed, over = job.counts.get("failed", 0), ended == job.total
-        self._bar.bar_style = "danger" if failed else "success" if over else "info"
+        self._bar.bar_style = "danger" if failed else "warning" if job.counts.get("canceled") else "success" if over else "info"
         self._counts.value = f"&nbsp;{escape(counts_text(job))}&nbsp;{strip_html(job)}"
-        self._cancel.disabled = over
+        self._cancel.disabled = self._cancel.disabled or over
 
-    def _on_cancel(self, _: object) -> None:
+    def _ask_to_cancel(self) -> None:
         self._cancel.disabled = True
-        with connect(self._url) as client:
-            client.cancel_job(self._job.id)
+        try:
+            with connect(self._url) as client:
+                client.cancel_job(self._job.id)
+        except JobsError as error:
+            self._table.value = error_html(error)
 
 
-class JobTable(ipywidgets.HTML):  # type: ignore[misc]
-    """Jobs, newest first."""
+def jobs_bundle(page: JobList) -> dict[str, str]:
+    """Jobs in the order given, as HTML and as text, by media type."""
+    head = ["job", "name", "state", "runs", "", "created"]
+    rows = "".join(
+        f"<tr><td>{escape(job.id)}</td><td>{escape(job.name)}</td><td>{state_html(job.status)}</td>"
+        f"<td>{escape(counts_text(job))}</td><td>{strip_html(job)}</td><td>{ago_text(job.created_at)}</td></tr>"
+        for job in page.jobs
+    )
+    text = "\n".join(f"{job.id}  {job.name}  {counts_text(job)}  {ago_text(job.created_at)}" for job in page.jobs)
+    more = f"{page.page.total} in all; --limit shows more" if page.page.next else ""
+    return {
+        "text/html": table_html(head, rows) + escape(more) if rows else "no jobs yet",
+        "text/plain": f"{text}\n{more}".strip() if rows else "no jobs yet",
+    }
 
-    def __init__(self, page: JobList) -> None:
-        rows = "".join(
-            f"<tr><td>{escape(job.id)}</td><td>{escape(job.name)}</td><td>{state_html(job.status)}</td>"
-            f"<td>{escape(counts_text(job))}</td><td>{strip_html(job)}</td><td>{ago_text(job.created_at)}</td></tr>"
-            for job in page.jobs
-        )
-        super().__init__(table_html(["job", "name", "state", "runs", "", "created"], rows) if rows else "no jobs yet")
+
+def notes_html(job: Job) -> str:
+    """What to know about the job, short of mere notes."""
+    colours = {"error": COLOURS["failed"], "warning": COLOURS["canceled"]}
+    return "<br>".join(
+        f'<span style="color:{colours[note.level]}">{note.level}: {escape(f"{note.message} {note.mend}".strip())}</span>'
+        for note in job.notes
+        if note.level in colours
+    )
+
+
+def error_html(error: JobsError) -> str:
+    """What went wrong, and the mend."""
+    return f'<span style="color:{COLOURS["failed"]}">{escape(str(error))}</span>'
 
 
 def state_html(state: str | None) -> str:
@@ -108,7 +148,8 @@ def runs_html(page: RunList) -> str:
         cells += [escape(value_text(run.records[name])) if name in run.records else "–" for name in records]
         cells += [seconds_text(run.duration), escape(run.error.message) if run.error else ""]
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    return table_html(["run", "state", *names, *records, "time", ""], "".join(rows))
+    more = f"{page.page.total - len(page.runs)} more" if page.page.next else ""
+    return table_html(["run", "state", *names, *records, "time", ""], "".join(rows)) + more
 
 
 def table_html(head: list[str], rows: str) -> str:

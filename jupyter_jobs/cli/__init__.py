@@ -14,9 +14,8 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from jupyter_jobs.errors import JobsError
 
-    module, _, function = args.command.partition(":")
     try:
-        return int(getattr(import_module(f"jupyter_jobs.cli.{module}"), function)(args))
+        return run_command(args)
     except JobsError as error:
         if getattr(args, "json", False):
             import json
@@ -34,6 +33,12 @@ def main(argv: list[str] | None = None) -> int:
         # the reader of our pipe (`head`) has seen enough
         sys.stderr.close()
         return OK
+
+
+def run_command(args: argparse.Namespace) -> int:
+    """Run what `build_parser` read; the exit code. Raises `JobsError`."""
+    module, _, function = args.command.partition(":")
+    return int(getattr(import_module(f"jupyter_jobs.cli.{module}"), function)(args))
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -14,6 +16,7 @@ from jupyter_jobs import grid
 from jupyter_jobs.cli import CANCELED, FAILED, OK
 from jupyter_jobs.cli.output import console, counts_text, errors, print_findings, print_json, print_runs
 from jupyter_jobs.client import Client, connect
+from jupyter_jobs.errors import BadInput, Conflict
 from jupyter_jobs.grid_values import check_values
 from jupyter_jobs.lifecycle import FINAL
 from jupyter_jobs.model import Combinations, CombinationsRequest, CreateJob, Job, LivePath
@@ -21,6 +24,7 @@ from jupyter_jobs.model import Combinations, CombinationsRequest, CreateJob, Job
 
 def run(args: argparse.Namespace) -> int:
     """Make a job of a notebook; with --wait show its progress until the end."""
+    refuse_inside_run()
     with connect(args.url) as client:
         if not args.json:
             found = combinations(client, args)
@@ -43,26 +47,37 @@ def run(args: argparse.Namespace) -> int:
         return exit_code(job)
 
 
+def refuse_inside_run() -> None:
+    """Raises Conflict in a run: a notebook that starts itself as a job would never end."""
+    if os.environ.get("JUPYTER_JOBS_RUN"):
+        raise Conflict(
+            "This notebook is itself running as a job, and a job starts no jobs.",
+            code="inside_a_run",
+            mend="Take that cell out of the notebook.",
+        )
+
+
 def combinations(client: Client, args: argparse.Namespace) -> Combinations:
     """The combinations that these arguments name."""
     parameters = read_parameters(args.parameters, args.parameters_raw)
-    return client.combinations(CombinationsRequest(path=args.path, grid_path=args.grid, no_grid=args.no_grid, parameters=parameters))
+    path, grid_path = _seen_by(client, args, args.path), _seen_by(client, args, args.grid)
+    return client.combinations(CombinationsRequest(path=path, grid_path=grid_path, no_grid=args.no_grid, parameters=parameters))
 
 
-def create(client: Client, args: argparse.Namespace, path: str | None = None) -> Job:
-    """Freeze and queue what these arguments name; `path` stands in for the notebook's."""
+def create(client: Client, args: argparse.Namespace) -> Job:
+    """Freeze and queue what these arguments name."""
     live = [*(LivePath(path=name) for name in args.live), *(LivePath(path=name, writable=True) for name in args.live_writable)]
     return client.create(
         CreateJob(
-            path=path or args.path,
+            path=_seen_by(client, args, args.path),
             name=args.name,
             description=args.description,
             kernel=args.kernel,
-            project=args.project,
+            project=args.project if args.url or not args.project else os.path.abspath(Path(args.project).expanduser()),  # noqa: PTH100  (links stay links)
             include=args.include,
             exclude=args.exclude,
             live=live,
-            grid_path=args.grid,
+            grid_path=_seen_by(client, args, args.grid),
             no_grid=args.no_grid,
             parameters=read_parameters(args.parameters, args.parameters_raw),
             only=grid.parse_numbers(args.only) if args.only else [],
@@ -72,6 +87,33 @@ def create(client: Client, args: argparse.Namespace, path: str | None = None) ->
             cell_timeout=args.cell_timeout,
             accept_drift=args.accept_drift,
         )
+    )
+
+
+def _seen_by(client: Client, args: argparse.Namespace, path: str) -> str:
+    """A file as the client's other side knows it. With --url paths are that server's already."""
+    root = os.environ.get("JUPYTER_JOBS_ROOT", "")
+    return contents_path(path, root) if path and root and client.remote and not args.url else path
+
+
+def contents_path(path: str, root: str) -> str:
+    """A file named from the working directory as the contents path of the server in whose kernel or terminal we are.
+
+    Raises BadInput (`outside_root`) for a file that is not below the server's root.
+    """
+    given = Path(path).expanduser()
+    # the working directory is known without links, while the root may be, or lead through, one
+    for file, top in (
+        (Path(os.path.abspath(given)), Path(os.path.abspath(root))),  # noqa: PTH100
+        (Path(os.path.abspath(given)), Path(root).resolve()),  # noqa: PTH100
+        (given.parent.resolve() / given.name, Path(root).resolve()),
+    ):
+        if file.is_relative_to(top):
+            return file.relative_to(top).as_posix()
+    raise BadInput(
+        f"{file} is not below {root}, the root of the server that you are in.",
+        code="outside_root",
+        mend="Move it there, or pass the server by in a terminal: JUPYTER_JOBS_URL= jupyter jobs run …",
     )
 
 
