@@ -158,7 +158,9 @@ async def test_the_banner_names_the_run_and_leads_to_the_failing_cell(browser: B
         "cell": "failing",
     }
     site.page = render_html(plain, assets="/vendor", banner=banner, title="</title><script>document.body.dataset.owned=1</script>")
-    shown = await show(browser, site)
+    framed = await show(browser, site)
+    assert await framed.frame.locator(".jj-banner").is_hidden()
+    shown = await show(browser, site, "/page")
     text = await shown.frame.locator(".jj-banner").inner_text()
     assert "run 3 of sweep <img" in text
     assert "lr=<b>0.1</b>" in text
