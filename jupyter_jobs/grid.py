@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import stat
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from json.decoder import JSONDecodeError
@@ -51,7 +52,11 @@ def read_grid_file(path: Path) -> str:
     """Text of a parameters file. `BadInput` where it cannot be read, is no UTF-8, or is larger than 16 MiB."""
     file = path.name
     try:
-        size = path.stat().st_size
+        facts = path.stat()
+        size = facts.st_size
+        if not stat.S_ISREG(facts.st_mode):
+            # reading a pipe would wait for ever
+            fail(f"{file} is no file.", "Name a file.", file=file)
         text = path.read_text(encoding="utf-8-sig") if size <= MAX_FILE_BYTES else ""
     except OSError as error:
         raise BadInput(f"{file} cannot be read: {error.strerror}.", code="grid_invalid", file=file) from error

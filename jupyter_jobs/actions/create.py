@@ -210,7 +210,7 @@ def _live(directory: Path, asked: list[LivePath]) -> list[LivePath]:
     """The paths that are read live: those of the project's own rules, and those asked for, which win."""
     found = {os.path.normpath(live.path): live for live in (*read_project_rules(directory).live, *asked)}
     for live in asked:
-        if not os.path.lexists(directory / Path(os_name(live.path)).expanduser()):
+        if not os.path.lexists(directory / os.path.expanduser(os_name(live.path))):  # noqa: PTH111 - Path's own refuses an unknown user by RuntimeError
             raise BadInput(
                 f"There is nothing at {live.path} to be read live.", code="live_not_found", mend="Check the path.", field="live", path=live.path
             )
@@ -221,7 +221,7 @@ def _output_dir(directory: Path, asked: str) -> str:
     """The folder for what the runs leave, absolute; empty when none was asked for."""
     if not asked:
         return ""
-    folder = Path(os.path.abspath(directory / Path(os_name(asked)).expanduser()))  # noqa: PTH100  (the folder need not exist)
+    folder = Path(os.path.abspath(directory / os.path.expanduser(os_name(asked))))  # noqa: PTH100, PTH111  (the folder need not exist)
     above = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
         what = "is not writable" if above.is_dir() else "is no folder"

@@ -33,7 +33,12 @@ def locate(contents: ContentsManager, path: str) -> Located:
         raise NotFound(f"{path} is not below the server's root.", code="outside_root", mend="Name a notebook that the file browser shows.") from None
     if (drive := re.match(r"[\w.-]+(?=:)", plain)) and not os.path.lexists(file):
         raise _not_local(f"{path} is on the drive {drive[0]}, which is not on this machine's disk.")
-    if not contents.allow_hidden and is_hidden(file, root):
+    try:
+        hidden = not contents.allow_hidden and is_hidden(file, root)
+    except OSError as error:
+        # a name longer than the file system takes, a loop of links, a folder that may not be entered
+        raise NotFound(f"{path} cannot be looked at: {error.strerror}.", mend="Name a notebook that the file browser shows.", field="path") from None
+    if hidden:
         raise NotFound(f"{path} is hidden.", code="hidden", mend="Set `ContentsManager.allow_hidden` to work with hidden files.")
     return Located(Path(file), Path(root))
 

@@ -183,9 +183,10 @@ def read_rules(file: str, source: str, base: int = 0) -> RuleFile | None:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return None
     with open(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None
         return parse_rules(stream.read(MAX_RULE_FILE), source, base)
 
 

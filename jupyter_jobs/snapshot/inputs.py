@@ -189,7 +189,7 @@ def live_facts(path: LivePath | Path | str, *, project: Path | None = None) -> L
     entries (counting would take longer than the answer is worth), nor is what cannot be read counted.
     """
     live = path if isinstance(path, LivePath) else LivePath(path=safe_text(str(path)))
-    place = Path(os_name(live.path)).expanduser()
+    place = Path(os.path.expanduser(os_name(live.path)))
     place = place if project is None else project / place
     try:
         status = os.stat(place)

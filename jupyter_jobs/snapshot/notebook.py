@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import re
+import stat
 from json.decoder import JSONDecodeError
 from pathlib import Path
 from typing import NoReturn
@@ -35,6 +36,10 @@ def read_notebook(path: Path) -> NotebookNode:
     `NotFound` (`notebook_not_found`) where there is no such file, else `BadInput` (`notebook_invalid`) with file, and line or cell.
     """
     try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            # reading a pipe would wait for ever
+            _invalid(path, "is no file", "Name a notebook.")
         raw = path.read_bytes()
     except FileNotFoundError as error:
         raise NotFound(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import stat
 import tomllib
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from jupyter_jobs.snapshot.references import code_cells, expand, reach
 RULES_FILE = ".jobs.toml"
 MARKERS = (RULES_FILE, ".git", "pyproject.toml")
 NAMED_FILES = 2000
+RULES_BYTES = 1 << 20
 
 
 class ProjectRules(NamedTuple):
@@ -93,8 +95,8 @@ def _forbidden(root: Path | None, data_dir: Path, home: Path) -> dict[str, str]:
 
 def _asked(notebook: Path, asked: str, root: Path | None) -> ProjectChoice:
     base = Path.cwd() if root is None else Path(os.path.abspath(root))
-    directory = Path(os.path.normpath(base / Path(os_name(asked)).expanduser()))
-    if not directory.is_dir():
+    directory = Path(os.path.normpath(base / os.path.expanduser(os_name(asked))))
+    if not os.path.isdir(directory):
         raise BadInput(
             f"The project {shown(asked)!r} is no directory.", mend="Choose a directory that holds the notebook.", field="project", path=asked
         )
@@ -140,10 +142,20 @@ def read_project_rules(directory: Path) -> ProjectRules:
     """Read `.jobs.toml` of a directory; without one there are no rules. Raises BadInput naming file, key and line."""
     file = Path(directory) / RULES_FILE
     try:
+        facts = file.stat()
+        if not stat.S_ISREG(facts.st_mode):
+            # reading a pipe would wait for ever
+            raise _unreadable(file, "it is no file", "Rename it, or make it a file.")
+        if facts.st_size > RULES_BYTES:
+            raise _unreadable(file, f"it has {facts.st_size} bytes, at most {RULES_BYTES} are read", "Name folders instead of single files.")
         text = file.read_bytes().decode()
         content = tomllib.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         return ProjectRules()
+    except OSError as error:
+        raise _unreadable(file, str(error.strerror), "Check its permissions, or where it links to.") from None
+    except RecursionError:
+        raise _unreadable(file, "its values are nested too deeply", "Mend the TOML.") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise BadInput(
@@ -165,6 +177,10 @@ def read_project_rules(directory: Path) -> ProjectRules:
         _paths(file, text, "exclude", content.get("exclude", [])),
         _paths(file, text, "include", content.get("include", [])),
     )
+
+
+def _unreadable(file: Path, why: str, mend: str) -> BadInput:
+    return BadInput(f"{shown(str(file))} cannot be read: {why}.", code="bad_project_rules", mend=mend, file=str(file))
 
 
 def _live(file: Path, text: str, value: object) -> LivePath:
