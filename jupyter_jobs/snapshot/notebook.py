@@ -9,7 +9,7 @@ import re
 import stat
 from json.decoder import JSONDecodeError
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import nbformat
 from nbformat import NotebookNode
@@ -27,6 +27,9 @@ from jupyter_jobs.snapshot.source import parameters_of as parameters_of
 from jupyter_jobs.snapshot.source import reassigned_later as reassigned_later
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# as JSON escapes them: halves of pairs, in pairs or alone
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_HALF = re.compile("[\ud800-\udfff]")
 _CONFLICT = re.compile(r"^(<{7}|={7}|>{7}|\|{7})( |$)", re.MULTILINE)
 
 
@@ -82,9 +85,13 @@ def parse_notebook(raw: bytes, path: Path) -> NotebookNode:
         _invalid(path, "does not say which nbformat it has", "Open it in JupyterLab and save it once.")
     if major > 4:
         _invalid(path, f"has nbformat {major}; this version reads up to 4", "Update nbformat, or save it as nbformat 4.")
-    if major < 4:
-        data = _upgraded(path, data, major)
-    return _with_ids(_complete(path, data))
+    try:
+        content: dict[str, object] = _without_halves(data) if _SURROGATE.search(text) else data
+        if major < 4:
+            content = _upgraded(path, content, major)
+        return _with_ids(_complete(path, content))
+    except RecursionError:
+        _invalid(path, "holds values that are nested too deeply", "Clear its outputs and save it again.")
 
 
 def tag_cell(notebook: NotebookNode, cell_id: str) -> NotebookNode:
@@ -96,6 +103,17 @@ def tag_cell(notebook: NotebookNode, cell_id: str) -> NotebookNode:
     tags = list(cell.metadata.get("tags", []))
     cell.metadata["tags"] = tags if "parameters" in tags else [*tags, "parameters"]
     return tagged
+
+
+def _without_halves(value: Any) -> Any:
+    """The value with a replacement character for every half of a surrogate pair: browsers write such text, but it cannot be stored."""
+    if isinstance(value, str):
+        return value if value.isascii() else _HALF.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_without_halves(each) for each in value]
+    if isinstance(value, dict):
+        return {_without_halves(key): _without_halves(each) for key, each in value.items()}
+    return value
 
 
 def _upgraded(path: Path, data: dict[str, object], major: int) -> dict[str, object]:
@@ -141,10 +159,22 @@ def _cell_problem(cell: object) -> str:
     metadata = cell.get("metadata", {})
     if not isinstance(metadata, dict) or not isinstance(metadata.get("tags", []), list):
         return "whose metadata cannot be read"
+    attachments = cell.get("attachments", {})
+    if not isinstance(attachments, dict) or not all(isinstance(each, dict) for each in attachments.values()):
+        return "whose attachments cannot be read"
     outputs = cell.get("outputs") or []
-    if not isinstance(outputs, list) or not all(isinstance(output, dict) and "output_type" in output for output in outputs):
+    if not isinstance(outputs, list) or not all(_is_output(output) for output in outputs):
         return "whose outputs cannot be read"
     return ""
+
+
+def _is_output(output: object) -> bool:
+    """Whether reading and writing again gets along with it; nbformat's schema asks for more."""
+    if not isinstance(output, dict) or not isinstance(output.get("output_type"), str):
+        return False
+    text = output.get("text", "")
+    lines = isinstance(text, str) or (isinstance(text, list) and all(isinstance(line, str) for line in text))
+    return lines and isinstance(output.get("data", {}), dict) and ("text" in output or output["output_type"] != "stream")
 
 
 def _with_ids(notebook: NotebookNode) -> NotebookNode:

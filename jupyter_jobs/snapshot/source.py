@@ -234,7 +234,7 @@ def _tree(source: str) -> ast.Module | None:
             return None
         try:
             return ast.parse(text)
-        except (SyntaxError, ValueError, RecursionError):
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
     return None
 

@@ -274,3 +274,33 @@ def test_imports_with_their_cells_and_whether_they_are_optional() -> None:
     found = {one.module: (one.cell, one.optional) for one in notebooks.imports_of(book(*cells))}
     assert found == {"os.path": (1, False), "numpy": (1, False), "fast": (2, True), "a.b": (3, False), "late": (4, False)}
     assert notebooks.imports_of(book("library(x)", language="R")) == []
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        code("x", outputs=[{"output_type": "stream"}]),
+        code("x", outputs=[{"output_type": ["stream"], "text": ""}]),
+        code("x", outputs=[{"output_type": "stream", "text": 3}]),
+        code("x", outputs=[{"output_type": "display_data", "data": ["text/plain"]}]),
+        code("x", attachments=3),
+        code("x", attachments={"a.png": []}),
+        code("x", outputs=[{"output_type": "display_data", "data": {"application/json": json.loads("[" * 900 + "]" * 900)}}]),
+    ],
+)
+def test_what_nbformat_stumbles_over_is_refused_in_words(tmp_path: Path, cell: dict[str, object]) -> None:
+    with pytest.raises(BadInput) as caught:
+        notebooks.read_notebook(write(tmp_path / "n.ipynb", [cell]))
+    assert caught.value.code == "notebook_invalid"
+
+
+def test_half_a_surrogate_pair_is_replaced_and_a_whole_one_is_not(tmp_path: Path) -> None:
+    path = write(tmp_path / "n.ipynb", [code("'\ud83d' '\U0001f600'")], odd="\ude00")
+    notebook = notebooks.read_notebook(path)
+    assert notebook.cells[0].source == "'\ufffd' '\U0001f600'"
+    assert notebook.metadata["odd"] == "\ufffd"
+    nbformat.writes(notebook).encode()
+
+
+def test_source_that_overwhelms_pythons_parser_has_no_parameters() -> None:
+    assert notebooks.parameters_of(book("x = " + "-" * 50_000 + "1", tagged=0)) == []
