@@ -199,7 +199,8 @@ def test_in_a_servers_kernel_it_asks_the_server(place: Place, folder: Path) -> N
             assert "UsageError: " in refused.text
             assert "is not below" in refused.text
             # a terminal of JupyterLab has the same variables as its kernels
-            command = kernel.run("!{__import__('sys').executable} -m jupyter_jobs.cli run asked.ipynb --no-grid --json")
+            words = ["-m", "jupyter_jobs.cli", "run", "asked.ipynb", "--no-grid", "--json"]
+            command = kernel.run(f"import subprocess, sys\nprint(subprocess.run([sys.executable, *{words}], capture_output=True, text=True).stdout)")
             assert json.loads(command.text)["source"] == "magic/asked.ipynb"
         finally:
             client.stop_channels()
@@ -221,14 +222,16 @@ class served:
 
     def __enter__(self) -> tuple[str, Path]:
         assert self._process.stdout
-        seen = []
+        said = ""
         for line in self._process.stdout:
-            seen.append(line.decode())
-            if found := re.search(r"(http://(?:localhost|127\.0\.0\.1):\d+/)\?token=", seen[-1]):
+            said += line.decode()
+            found = re.search(r"(http://(?:localhost|127\.0\.0\.1):\d+/)\?token=", said)
+            # the address is printed before anybody listens there
+            if found and "jupyter_jobs: ready" in said:
                 with self._log.open("wb") as output:
                     self._drain = subprocess.Popen(["cat"], stdin=self._process.stdout, stdout=output)
                 return found[1], self._log
-        raise AssertionError("the server did not start:\n" + "".join(seen))
+        raise AssertionError(f"the server did not start:\n{said}")
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
