@@ -12,4 +12,4 @@ echo
 echo "Their pages, read-only:"
 jupyter jobs html "$job" -o "$JUPYTER_DATA_DIR/html"
 echo
-echo "Look at it in JupyterLab: make lab      The same list again: JUPYTER_DATA_DIR=$JUPYTER_DATA_DIR .venv/bin/jupyter jobs list"
+echo "The same in JupyterLab:  JUPYTER_DATA_DIR=$JUPYTER_DATA_DIR make lab"
