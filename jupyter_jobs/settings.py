@@ -23,9 +23,9 @@ class Jobs(Configurable):
     environment_copy_max_bytes = Int(
         1 * GIB, min=0, help="Largest environment that is frozen by a full copy where it can be neither reflinked nor hard-linked."
     ).tag(config=True)
-    workspace = Enum(
-        ["auto", "overlay", "copy"], "auto", help="How a run gets its own project: an overlay in a mount namespace, or a copy."
-    ).tag(config=True)
+    workspace = Enum(["auto", "overlay", "copy"], "auto", help="How a run gets its own project: an overlay in a mount namespace, or a copy.").tag(
+        config=True
+    )
     keep_dispatcher_seconds = Int(60, min=0, help="How long an idle dispatcher waits for more before it ends.").tag(config=True)
     freeze_environment = Bool(True, help="Freeze the kernel's environment. If not, it is recorded and checked.").tag(config=True)
 
