@@ -79,7 +79,8 @@ def workspace_spec(
     """The `workspace` object of a run's `run.json`, made when the run is about to start.
 
     `cwd` is the notebook's folder relative to `project`, `environment` the digest of a frozen one, `keep` directories that the run must reach
-    wherever they lie (sockets, Jupyter's runtime directory), `partial` for a snapshot of single files. What cannot be as wanted is said in `notes`.
+    wherever they lie and write to (sockets, Jupyter's runtime directory; the store
+    itself is read-only), `partial` for a snapshot of single files. What cannot be as wanted is said in `notes`.
     Raises NotFound when the environment is not in the store.
     """
     real = os.path.realpath(project)
@@ -100,8 +101,12 @@ def workspace_spec(
         protected = [place for place in sorted(interpreters) if _is_other(place, covers, data_dir)]
         taken = {bind.target for bind in binds}
         binds += [Bind(source=place, target=place) for place in protected if place not in taken]
-        for place in dict.fromkeys(os.path.realpath(place) for place in (data_dir, *keep)):
-            if Path(place).is_dir() and any(place.startswith(cover + "/") for cover in (*covers, *protected)):
+        store = os.path.realpath(data_dir)
+        if store != real and store not in taken and Path(store).is_dir():
+            # a run must change neither its own result nor what was frozen for others
+            binds.append(Bind(source=store, target=store))
+        for place in dict.fromkeys(os.path.realpath(place) for place in keep):
+            if Path(place).is_dir() and any(place.startswith(cover + "/") for cover in (*covers, *protected, store)):
                 binds.append(Bind(source=place, target=place, writable=True))
     if kernel and kernel.argv:
         links = _links(real, tree, [kernel.argv[0], stored.environment.prefix if stored else ""])

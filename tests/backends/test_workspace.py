@@ -207,12 +207,31 @@ def test_the_store_stays_in_reach_below_the_project(project: Path, tmp_path: Pat
         data_dir, mode="overlay", project=project, tree=data_dir / "tree", environment=environment.digest, kernel=kernel, keep=[sockets]
     )
     run = data_dir / "runs" / "1"
-    script = f"open({str(run / 'connection.json')!r}, 'w').write('x'); open({str(sockets / 's')!r}, 'w').write('x'); open('made', 'w').write('x')"
+    (data_dir / "seen").write_text("x")
+    script = f"open({str(data_dir / 'seen')!r}).read(); open({str(sockets / 's')!r}, 'w').write('x'); open('made', 'w').write('x')"
     ok(run_in(spec, run, [str(python), "-c", script]))
-    assert (run / "connection.json").exists()
     assert (sockets / "s").exists()
     assert [one.path for one in collect(spec, run)] == ["made"]
     assert not (project / "made").exists()
+
+
+@pytest.mark.parametrize("user_namespace", ["auto", "always"])
+def test_a_run_cannot_write_to_the_store(data_dir: Path, project: Path, tmp_path: Path, user_namespace: Literal["auto", "always"]) -> None:
+    """Neither a result of its own making, nor into what was frozen, nor past its project's layer."""
+    overlay_or_skip(tmp_path)
+    run = data_dir / "runs" / "4f1c9a2b" / "1" / "1"
+    run.mkdir(parents=True)
+    tree = data_dir / "tree"
+    (tmp_path / "tree").rename(tree)
+    spec = workspace_spec(data_dir, mode="overlay", project=project, tree=tree)
+    places = [run / "result.json", tree / "input.csv", tree / "new", run / "work" / "upper" / "forged", data_dir / "jobs.sqlite"]
+    before = files(tree)
+    script = 'echo x > made; cd /; for place in "$@"; do if (echo x > "$place") 2>/dev/null; then exit 3; fi; done'
+    command, cwd, added = prepare(spec, run, ["/bin/sh", "-c", script, "sh", *map(str, places)], {}, user_namespace=user_namespace)
+    ok(subprocess.run(command, cwd=cwd, env=added, capture_output=True, text=True, check=False))
+    assert files(tree) == before
+    assert not any(place.exists() for place in places if place.parent != tree)
+    assert [one.path for one in collect(spec, run)] == ["made"]
 
 
 def test_single_files_of_a_directory(data_dir: Path, tmp_path: Path) -> None:
