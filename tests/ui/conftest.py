@@ -1,4 +1,4 @@
-"""A real JupyterLab on a copy of the example, and Chromium looking at it."""
+"""A real JupyterLab (or Notebook) on a copy of the example, and Chromium looking at it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,27 +56,18 @@ def jupyter_environment(home: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    home = tmp_path_factory.mktemp("lab")
+@contextmanager
+def serving(home: Path, module: str, *options: str) -> Iterator[Lab]:
+    """A server of `python -m module` on a copy of the example, with a home of its own."""
     root = home / "work"
     shutil.copytree(ROOT / "examples" / "churn", root / "churn")
     environment = jupyter_environment(home)
     settings = home / "config" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        "--no-browser",
-        "--allow-root",
-        "--port=0",
-        f"--notebook-dir={root}",
-        f"--IdentityProvider.token={TOKEN}",
-    ]
-    command += ["--LabApp.expose_app_in_browser=True", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
-    log = home / "lab.log"
+    command = [sys.executable, "-m", module, "--no-browser", "--allow-root", "--port=0", f"--notebook-dir={root}"]
+    command += [f"--IdentityProvider.token={TOKEN}", *options]
+    log = home / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
         assert process.stdout
@@ -83,16 +75,23 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         for line in process.stdout:
             output.write(line)
             output.flush()
-            if found := re.search(rb"(http://(?:localhost|127\.0\.0\.1):\d+/)lab\?token=", line):
+            if found := re.search(rb"(http://(?:localhost|127\.0\.0\.1):\d+/)(?:lab|tree)\?token=", line):
                 url = found[1].decode()
                 break
-        assert url, f"JupyterLab did not start:\n{log.read_text()}"
+        assert url, f"{module} did not start:\n{log.read_text()}"
         drain = subprocess.Popen(["cat"], stdin=process.stdout, stdout=output)
         yield Lab(url, root, environment)
         subprocess.run([sys.executable, "-m", "jupyter_jobs.cli", "dispatcher", "stop"], env=environment, check=True, timeout=60)
         process.terminate()
         process.wait(30)
         drain.wait(30)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    options = ["--LabApp.expose_app_in_browser=True", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    with serving(tmp_path_factory.mktemp("lab"), "jupyterlab", *options) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 import type { JupyterFrontEnd } from '@jupyterlab/application';
 import type { Widget } from '@lumino/widgets';
-import { SplitPanel } from '@lumino/widgets';
+import { SplitPanel, TabPanel } from '@lumino/widgets';
 
 /** Pixels below which the area under a document is too low to be read. */
 const LOW = 260;
@@ -17,6 +17,16 @@ function makeRoom(widget: Widget): void {
   }
 }
 
+/** Bring a widget's tab to the front: Notebook 7 shows the area below the document and leaves its tabs as they are. */
+function select(widget: Widget): void {
+  for (let outer = widget.parent; outer; outer = outer.parent) {
+    if (outer instanceof TabPanel) {
+      outer.currentWidget = widget;
+      return;
+    }
+  }
+}
+
 /**
  * Put a widget where it has room: the main area; in Notebook 7, whose main area belongs to one document, the area below it.
  */
@@ -26,6 +36,7 @@ export function place(app: JupyterFrontEnd, hasTabs: boolean, widget: Widget): v
   }
   app.shell.activateById(widget.id);
   if (!hasTabs) {
+    select(widget);
     // the page lays out what was just shown before it can be given another size
     requestAnimationFrame(() => makeRoom(widget));
   }
