@@ -9,11 +9,7 @@ import re
 import stat
 from json.decoder import JSONDecodeError
 from pathlib import Path
-from typing import Any, NoReturn
-
-import nbformat
-from nbformat import NotebookNode
-from nbformat.v4.rwbase import rejoin_lines
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from jupyter_jobs.errors import BadInput, NotFound
 from jupyter_jobs.snapshot.source import Import as Import
@@ -25,6 +21,9 @@ from jupyter_jobs.snapshot.source import parameters_cell as parameters_cell
 from jupyter_jobs.snapshot.source import parameters_cell_findings as parameters_cell_findings
 from jupyter_jobs.snapshot.source import parameters_of as parameters_of
 from jupyter_jobs.snapshot.source import reassigned_later as reassigned_later
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # as JSON escapes them: halves of pairs, in pairs or alone
@@ -118,6 +117,8 @@ def _without_halves(value: Any) -> Any:
 
 def _upgraded(path: Path, data: dict[str, object], major: int) -> dict[str, object]:
     """nbformat 1 to 3 as 4; the random ids that the conversion draws are taken off again."""
+    import nbformat
+
     try:
         notebook = nbformat.convert(nbformat.reader.reads(json.dumps(data)), 4)  # type: ignore[no-untyped-call]
     except Exception as error:  # noqa: BLE001  (the converters raise whatever a malformed file makes them raise)
@@ -143,6 +144,10 @@ def _complete(path: Path, data: dict[str, object]) -> NotebookNode:
         if cell["cell_type"] == "code":
             cell["outputs"] = cell.get("outputs") or []
             cell.setdefault("execution_count", None)
+    # importing nbformat takes seconds in many environments: only who reads a notebook pays for it
+    import nbformat
+    from nbformat.v4.rwbase import rejoin_lines
+
     data["nbformat"], data["nbformat_minor"] = 4, 5
     notebook: NotebookNode = rejoin_lines(nbformat.from_dict(data))  # type: ignore[no-untyped-call]
     return notebook

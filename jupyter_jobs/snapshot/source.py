@@ -12,11 +12,13 @@ import re
 import tokenize
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-
-from nbformat import NotebookNode
+from typing import TYPE_CHECKING
 
 from jupyter_jobs.grid_values import value_problem
 from jupyter_jobs.model import CellCandidate, CellRef, Finding, Parameter
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 CANDIDATE_CELLS = 8
 
