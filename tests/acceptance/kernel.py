@@ -42,7 +42,10 @@ class Kernel:
 
     def run(self, source: str) -> Cell:
         """Run a cell and return once the kernel is idle again."""
-        asked = self.client.execute(source)
+        return self.finish(self.client.execute(source))
+
+    def finish(self, asked: str) -> Cell:
+        """What came of a cell, by its request's id; returns once the kernel is idle again."""
         outputs: list[dict[str, Any]] = []
         text = ""
         while True:

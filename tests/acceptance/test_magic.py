@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -96,6 +97,22 @@ def test_its_button_cancels(place: Place, folder: Path, kernel: Kernel) -> None:
     view.click_cancel()
     kernel.until(lambda: "<table" in view.html)
     assert "1 canceled" in view.html
+
+
+def test_interrupting_wait_cancels(place: Place, folder: Path, kernel: Kernel) -> None:
+    gate = place.home / "gate-of-interrupt"
+    os.mkfifo(gate)
+    write_notebook(folder / "interrupted.ipynb", f"open({str(gate)!r}).read()")
+    process = int(kernel.run("import os; print(os.getpid())").text)
+    asked = kernel.client.execute("%job run interrupted.ipynb --name stopped --wait")
+    with gate.open("w"):
+        # the run is under way, so the cell waits; until it displays its view there is nothing to interrupt
+        kernel.until(lambda: any("stopped" in str(state.get("value")) for state in kernel.widgets.values()))
+        os.kill(process, signal.SIGINT)
+        cell = kernel.finish(asked)
+    (job,) = place.json("list", "--search", "stopped")["jobs"]  # type: ignore[misc]
+    assert job["counts"] == {"canceled": 1}
+    assert "Traceback" not in cell.error
 
 
 def test_warnings_are_shown_with_the_job(folder: Path, kernel: Kernel) -> None:
