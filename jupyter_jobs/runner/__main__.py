@@ -17,6 +17,7 @@ import msgspec
 from jupyter_jobs.runner import live, processes, rundir, workspace
 from jupyter_jobs.runner.failures import RunFailed
 from jupyter_jobs.runner.log import Journal
+from jupyter_jobs.runner.names import safe_text
 from jupyter_jobs.runner.outcome import Outcome, Stopped
 from jupyter_jobs.runner.rundir import Artifact, CellCount, LiveFacts, RunError, RunResult, RunSpec
 
@@ -134,6 +135,8 @@ def _clear_away(
         log.exception("The workspace could not be cleared away.")
         message = f"The run's files could not be collected: {error}"
         outcome.fail(RunError(code="workspace_failed", message=message, mend="Run `jupyter jobs doctor`."))
+    # a name that is no UTF-8 text must not cost the run its result
+    artifacts = [msgspec.structs.replace(each, path=safe_text(each.path)) for each in artifacts]
     for directory in sockets:
         shutil.rmtree(directory, ignore_errors=True)
     journal.phase("clear", time.monotonic() - started)

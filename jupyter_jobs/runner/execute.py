@@ -81,6 +81,10 @@ class CellClient(PapermillNotebookClient):  # type: ignore[misc]
         self.execution.saw(message["msg_type"], message["content"], cell_index)
         try:
             return super().process_message(message, cell, cell_index)
+        except nbformat.ValidationError:
+            # its text would quote the output
+            self.execution.left_out(message["msg_type"], cell_index)
+            return None
         finally:
             if self.comm_objects:
                 # nbclient's widgets send on this socket past zmq's asyncio layer, which may swallow the news that a reply has come: look again
@@ -373,6 +377,10 @@ class Execution:
         elif kind in ("display_data", "update_display_data", "execute_result"):
             for name, value in records.of_output(content.get("data", {}), content.get("metadata", {})).items():
                 self._record(name, value)
+
+    def left_out(self, kind: str, index: int) -> None:
+        """Say that a cell sent an output that no notebook can hold."""
+        self._journal.note(f"{failures.where(self._cells[index])} sent an output ({kind}) that is not valid in a notebook; it was left out.")
 
     def _record(self, name: str, value: object) -> None:
         self.outcome.records[name] = value

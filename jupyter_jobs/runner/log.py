@@ -114,9 +114,9 @@ class Journal:
 
 def encode(line: LogRecord | RunEvent) -> bytes:
     """A record as JSON. Half surrogate pairs, which a kernel may print, become question marks."""
+    if isinstance(line, RunEvent):
+        return rundir.encode(line, "replace")
     try:
-        return msgspec.json.encode(line) if isinstance(line, LogRecord) else rundir.encode(line)
+        return msgspec.json.encode(line)
     except UnicodeEncodeError:
-        if not isinstance(line, LogRecord):
-            raise
         return msgspec.json.encode(msgspec.structs.replace(line, text=line.text.encode("utf-8", "replace").decode()))

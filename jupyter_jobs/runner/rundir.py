@@ -218,12 +218,13 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
         os.close(directory)
 
 
-def encode(value: msgspec.Struct) -> bytes:
+def encode(value: msgspec.Struct, errors: Literal["strict", "replace"] = "strict") -> bytes:
     """A struct as JSON. msgspec's own encoder turns integers beyond 64 bits into strings and NaN into null; values must stay what they are.
 
-    Raises ValueError for a float that is no JSON number and for text that is no Unicode (half a surrogate pair).
+    Raises ValueError for a float that is no JSON number and for text that is no Unicode (half a surrogate pair), which becomes a question mark
+    with "replace".
     """
-    return json.dumps(msgspec.to_builtins(value), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return json.dumps(msgspec.to_builtins(value), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(errors=errors)
 
 
 def write_spec(run_dir: Path, spec: RunSpec) -> None:
@@ -238,7 +239,8 @@ def read_spec(run_dir: Path) -> RunSpec:
 
 def write_result(run_dir: Path, result: RunResult) -> None:
     """Write `result.json`, the runner's last act. Raises OSError."""
-    write_atomic(run_dir / RESULT, encode(result))
+    # whatever a notebook says of itself, there is a result
+    write_atomic(run_dir / RESULT, encode(result, "replace"))
 
 
 def read_result(run_dir: Path) -> RunResult | None:
