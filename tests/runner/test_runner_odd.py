@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from jupyter_jobs.runner import rundir
+from jupyter_jobs.runner.log import encode
 from jupyter_jobs.snapshot.names import os_name
 from tests.runner.runner_cells import code
 
@@ -13,12 +15,13 @@ def test_names_that_are_no_text_cost_no_result(execute):
     assert run.file(os_name(artifact.path)).read_text() == "x"
 
 
-def test_text_that_is_no_unicode_costs_no_result(execute):
-    record = "display({'application/vnd.jupyter-jobs.record+json': {'half \\ud800': '\\ud800'}}, raw=True)"
-    _run, result = execute([code(f"from IPython.display import display\n{record}\nraise ValueError('half \\ud800 a pair')")])
-    assert result.state == "failed"
-    assert result.error.code == "cell_error"
-    assert list(result.records) == ["half ?"]
+def test_text_that_is_no_unicode_costs_no_result(tmp_path):
+    error = rundir.RunError(code="cell_error", message="half \ud800 a pair")
+    rundir.write_result(tmp_path, rundir.RunResult(state="failed", error=error, started_at=1, ended_at=2, records={"half \ud800": "\ud800"}))
+    result = rundir.read_result(tmp_path)
+    assert result.error.message == "half ? a pair"
+    assert result.records == {"half ?": "?"}
+    assert b"half ?" in encode(rundir.RunEvent(at=1, kind="record", name="half \ud800", value=1))
 
 
 def test_an_output_that_no_notebook_can_hold_is_left_out_and_the_run_goes_on(execute):
