@@ -80,6 +80,11 @@ export function encodePath(path: string): string {
   return path.split('/').map(encodeURIComponent).join('/');
 }
 
+/** Whether a path stays below where it is put: no `.` or `..`, which a URL would resolve to another endpoint. */
+export function staysBelow(path: string): boolean {
+  return path.split('/').every(part => part !== '.' && part !== '..');
+}
+
 async function errorOf(response: Response): Promise<ApiError> {
   const text = await response.text();
   try {

@@ -2,7 +2,7 @@ import { Notification } from '@jupyterlab/apputils';
 import React, { useEffect, useRef, useSyncExternalStore } from 'react';
 
 import type { Job, Run } from '../../api/schema';
-import { encodePath } from '../../api/client';
+import { encodePath, staysBelow } from '../../api/client';
 import { useShared } from '../../components/context';
 import { download, errorBody, useFetched } from '../../components/hooks';
 import { ErrorNote } from '../../components/notes';
@@ -53,7 +53,11 @@ export function Page({ run, job, cell, jump }: PageProps): React.JSX.Element {
       }
       const message = event.data as Message;
       const { path, url } = message;
-      if (message['jupyter-jobs'] === 'open' && typeof path === 'string') {
+      if (!navigator.userActivation.isActive) {
+        // a script of the notebook and not a click: it may neither fill the disk with downloads nor open windows
+        return;
+      }
+      if (message['jupyter-jobs'] === 'open' && typeof path === 'string' && staysBelow(path)) {
         download(client, `runs/${run.id}/files/${encodePath(path)}`, baseName(path)).catch((reason: unknown) => {
           const { message: text, mend } = errorBody(reason);
           Notification.warning(`${text} ${mend}`.trim(), { autoClose: 8000 });
@@ -61,8 +65,7 @@ export function Page({ run, job, cell, jump }: PageProps): React.JSX.Element {
       } else if (
         message['jupyter-jobs'] === 'external' &&
         typeof url === 'string' &&
-        /^https?:\/\//i.test(url) &&
-        navigator.userActivation.isActive
+        /^https?:\/\//i.test(url)
       ) {
         window.open(url, '_blank', 'noopener,noreferrer');
       }
