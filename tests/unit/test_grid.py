@@ -282,5 +282,5 @@ def test_the_file_beside_a_notebook(tmp_path: Path) -> None:
     beside.write_bytes(b'{"a": ["\xff"]}')
     with pytest.raises(BadInput, match="UTF-8"):
         grid.read_grid_file(beside)
-    with pytest.raises(BadInput, match="cannot be read"):
+    with pytest.raises(BadInput, match="is no file"):
         grid.read_grid_file(tmp_path)
