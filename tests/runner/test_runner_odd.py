@@ -17,7 +17,9 @@ def test_names_that_are_no_text_cost_no_result(execute):
 
 def test_text_that_is_no_unicode_costs_no_result(tmp_path):
     error = rundir.RunError(code="cell_error", message="half \ud800 a pair")
-    rundir.write_result(tmp_path, rundir.RunResult(state="failed", error=error, started_at=1, ended_at=2, records={"half \ud800": "\ud800"}))
+    records = {"half \ud800": "\ud800"}
+    cells = rundir.CellCount(done=0, total=1)
+    rundir.write_result(tmp_path, rundir.RunResult(state="failed", error=error, started_at=1, ended_at=2, records=records, cells=cells))
     result = rundir.read_result(tmp_path)
     assert result.error.message == "half ? a pair"
     assert result.records == {"half ?": "?"}
