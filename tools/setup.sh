@@ -43,5 +43,7 @@ labextension)
   ;;
 system)
   [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null || command -v google-chrome >/dev/null || apt_install chromium fonts-dejavu-core
+  # the driver that playwright brings is linked against it
+  ldconfig -p 2>/dev/null | grep -q libatomic.so.1 || apt_install libatomic1
   ;;
 esac

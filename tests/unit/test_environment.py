@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -250,11 +251,14 @@ def test_a_conda_like_prefix(data_dir: Path, tmp_path: Path) -> None:
         ],
         symlinks=True,
     )
-    site = prefix / "lib" / version / "site-packages"
+    # Debian's own interpreter looks into dist-packages
+    ask = [prefix / "bin" / "python", "-c", "import site; print(site.getsitepackages()[-1])"]
+    site = Path(subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip())
     site.mkdir(exist_ok=True)
     (site / "listed.py").write_text("V = 1\n")
     (prefix / "conda-meta").mkdir()
-    (prefix / "conda-meta" / "listed-1.0-0.json").write_text(f'{{"name": "listed", "files": ["lib/{version}/site-packages/listed.py"]}}')
+    record = {"name": "listed", "files": [str((site / "listed.py").relative_to(prefix))]}
+    (prefix / "conda-meta" / "listed-1.0-0.json").write_text(json.dumps(record))
     for inside in ("pkgs/cache", "envs/other/conda-meta"):
         (prefix / inside).mkdir(parents=True)
         (prefix / inside / "large").write_text("x")
