@@ -41,6 +41,8 @@ class JobView(ipywidgets.VBox):  # type: ignore[misc]
         self._cancel = ipywidgets.Button(description="Cancel", layout=ipywidgets.Layout(width="80px"))
         self._cancel.on_click(lambda _: self._ask_to_cancel())
         self._table = ipywidgets.HTML()
+        # gives tables the look that they have in outputs
+        self._table.add_class("jp-RenderedHTMLCommon")
         notes = ipywidgets.HTML(notes_html(self._job))
         super().__init__([ipywidgets.HBox([self._title, self._bar, self._counts, self._cancel]), notes, self._table])
         self._show()
@@ -154,4 +156,8 @@ def runs_html(page: RunList) -> str:
 
 def table_html(head: list[str], rows: str) -> str:
     """A table in the notebook's own style; `rows` is HTML."""
-    return "<table><thead><tr>" + "".join(f"<th>{escape(name)}</th>" for name in head) + f"</tr></thead><tbody>{rows}</tbody></table>"
+    return (
+        '<table style="margin-left:0"><thead><tr>'
+        + "".join(f"<th>{escape(name)}</th>" for name in head)
+        + f"</tr></thead><tbody>{rows}</tbody></table>"
+    )
