@@ -59,7 +59,7 @@ def test_bad_input_ends_with_2_and_makes_nothing(place: Place, project: Path) ->
         (["run", notebook, "-p", "a", "1", "--only", "7"], "no_such_combination"),
         (["run", notebook, "-g", project / "nowhere.json"], "grid_invalid"),
         (["show", "ffffffff"], "job_not_found"),
-        (["logs", "ffffffff-1"], "run_not_found"),
+        (["logs", "ffffffff-1"], "job_not_found"),
         (["cancel", "ffffffff"], "job_not_found"),
     ]:
         error = json.loads(place.jobs(*words, "--json", code=2))
