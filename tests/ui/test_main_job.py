@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -134,11 +136,14 @@ def test_a_script_in_an_output_reaches_nothing(context: BrowserContext, lab: Lab
     expect(page_of(page).locator("#verdict")).to_have_text("nothing reached", timeout=PATIENCE)
 
 
-def test_the_panel_lists_jobs_and_says_when_the_server_part_is_missing(page: Page) -> None:
+def test_the_panel_lists_jobs_and_says_when_the_server_part_is_missing(page: Page, lab: Lab) -> None:
+    # made beside the server: the panel hears of it all the same
+    command = [sys.executable, "-m", "jupyter_jobs.cli", "run", str(lab.project / "report.ipynb"), "--only", "1", "--name", "from the shell"]
+    subprocess.run(command, env=lab.environment, check=True, timeout=240)
     page.get_by_role("tab", name=re.compile("Jobs")).first.click()
     panel = page.locator(".jobs-Panel")
     expect(panel).to_be_visible()
-    expect(panel.get_by_text("report").first).to_be_visible()
+    expect(panel.get_by_text("from the shell").first).to_be_visible()
 
     page.route("**/jupyter-jobs/api/**", lambda route: route.fulfill(status=404, body="<html>no such page</html>"))
     page.reload()
