@@ -106,7 +106,8 @@ os._exit(9)
 def test_what_a_dying_kernel_writes_past_its_protocol_is_heard(execute):
     run, result = execute([code(LAST_WORDS)])
     assert result.error.code == "kernel_died"
-    assert result.error.traceback == "last words\n"
+    # what was said before comes twice, by message and past the protocol; which of the two a dying kernel still sends is chance
+    assert result.error.traceback.endswith("last words\n")
     assert [(line.stream, line.cell) for line in run.log if line.text == "last words"] == [("stderr", 1)]
     assert run.said().count("said twice") == 1
 
