@@ -53,11 +53,13 @@ def source_of(requirement: str) -> Path:
     if not place.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as here:
-            command = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps", "--no-binary", ":all:", "-d", here]
+            name = requirement.partition("==")[0]
+            command = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps", "--no-binary", name, "-d", here]
             subprocess.run([*command, requirement], check=True)
             (archive,) = Path(here).glob("*.tar.gz")
             with tarfile.open(archive) as packed:
-                packed.extractall(here, filter="data")
+                # Python has filters since 3.11.4
+                packed.extractall(here, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
             (folder,) = (path for path in Path(here).iterdir() if path.is_dir())
             # another worker of the same session may have been quicker
             if not place.exists():
