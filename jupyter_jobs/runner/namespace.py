@@ -6,15 +6,14 @@ Standard library only, imports nothing of ours: it is run by path. The process i
 
     {"user_namespace": "auto|always|never", "cwd": "/…",
      "overlays": [{"lower": "/…", "upper": "/…", "work": "/…", "target": "/…"}],
-     "binds": [{"source": "/…", "target": "/…", "writable": false}]}
+     "binds": [{"source": "/…", "target": "/…", "writable": false}],
+     "hold": false}
 
 With CAP_SYS_ADMIN a mount namespace is enough. Everyone else gets a user namespace around it that maps their own uid and gid to themselves, and the
 capabilities that came with it are dropped again before the kernel starts. When a step fails: one line on stderr, `namespace-error.json` beside
 SPEC.json (`{"step", "path", "errno", "message"}`), exit code 96.
 """
 
-# importing pathlib would double the start-up time of a process whose only work is to become another
-# ruff: noqa: PTH100, PTH103, PTH110, PTH116, PTH120, PTH123
 from __future__ import annotations
 
 import ctypes
@@ -24,6 +23,10 @@ import os
 import signal
 import stat
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 EXIT_FAILED = 96
 ERROR_FILE = "namespace-error.json"
@@ -43,6 +46,8 @@ _AT_RECURSIVE = 0x8000
 _PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
 _PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_IS_SET = 1
+_PR_CAP_AMBIENT_RAISE = 2
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _CAP_SYS_ADMIN = 21
 _CAPABILITY_VERSION = 0x20080522
@@ -77,8 +82,9 @@ def _mount(source: str, target: str, kind: str, flags: int, data: str = "") -> N
     _check(_libc.mount(os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), data.encode() or None))
 
 
-def _prctl(option: int, argument: int = 0) -> int:
-    return int(_libc.prctl(ctypes.c_int(option), ctypes.c_ulong(argument), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)))
+def prctl(option: int, argument: int = 0, third: int = 0) -> int:
+    """The system call of that name; negative when it failed."""
+    return int(_libc.prctl(ctypes.c_int(option), ctypes.c_ulong(argument), ctypes.c_ulong(third), ctypes.c_ulong(0), ctypes.c_ulong(0)))
 
 
 class _CapHeader(ctypes.Structure):
@@ -96,19 +102,25 @@ def _capabilities() -> tuple[int, int]:
     return data[0].effective | data[1].effective << 32, data[0].permitted | data[1].permitted << 32
 
 
-def _keep_only(kept: int) -> None:
-    """Drop every capability but `kept`, also from the bounding set, so that nothing executed later can have more."""
-    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+def _keep_only(kept: int, over_exec: bool = False) -> None:
+    """Drop every capability but `kept`, also from the bounding set, so that nothing executed later can have more. `over_exec`: those that are kept
+    outlive an exec, which otherwise takes them from everyone but root."""
+    prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     number = 0
-    while (known := _prctl(_PR_CAPBSET_READ, number)) >= 0:
+    while (known := prctl(_PR_CAPBSET_READ, number)) >= 0:
         if known and not kept >> number & 1:
-            _check(_prctl(_PR_CAPBSET_DROP, number))
+            _check(prctl(_PR_CAPBSET_DROP, number))
         number += 1
     data = (_CapData * 2)()
     for half in (0, 1):
         bits = kept >> 32 * half & 0xFFFFFFFF
         data[half].effective = data[half].permitted = bits
+        data[half].inheritable = bits if over_exec else 0
     _check(_libc.capset(ctypes.byref(_CapHeader(_CAPABILITY_VERSION, 0)), data))
+    if over_exec:
+        for capability in range(number):
+            if kept >> capability & 1:
+                _check(prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability))
 
 
 def _first_user_namespace() -> bool:
@@ -237,11 +249,26 @@ def _mount_all(overlays: list[dict[str, str]], binds: list[dict[str, object]], u
             raise Failed("mount over", target, error) from error
 
 
-def _run(spec_path: str, argv: list[str]) -> None:
-    with open(spec_path, encoding="utf-8") as file:
-        spec = json.load(file)
+def enter(spec: dict[str, object], hold: bool = False) -> None:
+    """Put this process where `spec` (SPEC.json) says. `hold`: in a user namespace, keep the right to mount, also over an exec. Raises Failed."""
     _, permitted = _capabilities()
-    in_user_namespace = _enter(spec["user_namespace"])
+    in_user_namespace = _enter(str(spec["user_namespace"]))
+    _mount_and_change(spec, in_user_namespace)
+    if in_user_namespace:
+        admin = 1 << _CAP_SYS_ADMIN
+        _drop_to(permitted | admin if hold else permitted & ~admin, hold)
+
+
+def enter_from_held(spec: dict[str, object]) -> None:
+    """The same for a process whose ancestor has entered with `hold`: a mount namespace is enough, and the right that was held ends. Raises Failed."""
+    held = prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_IS_SET, _CAP_SYS_ADMIN) == 1
+    _enter("never")
+    _mount_and_change(spec, in_user_namespace=held)
+    if held:
+        _drop_to(_capabilities()[1] & ~(1 << _CAP_SYS_ADMIN), over_exec=False)
+
+
+def _mount_and_change(spec: dict[str, Any], in_user_namespace: bool) -> None:
     try:
         # nothing that is mounted here may show outside
         _mount("none", "/", "", _MS_REC | _MS_PRIVATE)
@@ -252,11 +279,19 @@ def _run(spec_path: str, argv: list[str]) -> None:
         os.chdir(spec["cwd"])
     except OSError as error:
         raise Failed("change into", spec["cwd"], error) from error
-    if in_user_namespace:
-        try:
-            _keep_only(permitted & ~(1 << _CAP_SYS_ADMIN))
-        except OSError as error:
-            raise Failed("drop capabilities", "", error) from error
+
+
+def _drop_to(kept: int, over_exec: bool) -> None:
+    try:
+        _keep_only(kept, over_exec)
+    except OSError as error:
+        raise Failed("drop capabilities", "", error) from error
+
+
+def _run(spec_path: str, argv: list[str]) -> None:
+    with open(spec_path, encoding="utf-8") as file:
+        spec = json.load(file)
+    enter(spec, hold=bool(spec.get("hold")))
     for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
         # Python ignores them and exec would hand that on
         signal.signal(ignored, signal.SIG_DFL)

@@ -42,7 +42,7 @@ class Machine:
         run = self.place / "run"
         run.mkdir(exist_ok=True)
         wanted = "always" if self.how == "always" else "auto"
-        command, cwd, added = prepare(spec, run, list(argv), {}, user_namespace=wanted)  # type: ignore[arg-type]
+        command, cwd, added, *_ = prepare(spec, run, list(argv), {}, user_namespace=wanted)  # type: ignore[arg-type]
         if self.how == "user":
             script = self.place / "namespace.py"
             shutil.copy(namespace.__file__, script)
@@ -151,7 +151,7 @@ def test_the_process_id_stays(machine: Machine) -> None:
     _, _, spec = layers(machine)
     run = machine.place / "run"
     run.mkdir()
-    command, cwd, _ = prepare(spec, run, ["/bin/sh", "-c", "echo $$"], {}, user_namespace="always" if machine.how == "always" else "auto")
+    command, cwd, *_ = prepare(spec, run, ["/bin/sh", "-c", "echo $$"], {}, user_namespace="always" if machine.how == "always" else "auto")
     if machine.how == "user":
         pytest.skip("the same as `always`")
     with subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, text=True) as process:
@@ -166,11 +166,11 @@ def test_the_death_signal_of_the_parent_is_kept(machine: Machine) -> None:
     run = machine.place / "run"
     run.mkdir()
     ask = "import ctypes; n = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(n)); print(n.value)"
-    command, cwd, _ = prepare(spec, run, [sys.executable, "-c", ask], {}, user_namespace="always" if machine.how == "always" else "auto")
+    command, cwd, *_ = prepare(spec, run, [sys.executable, "-c", ask], {}, user_namespace="always" if machine.how == "always" else "auto")
 
     def arm() -> None:
         # PR_SET_PDEATHSIG
-        namespace._prctl(1, signal.SIGTERM)
+        namespace.prctl(1, signal.SIGTERM)
 
     done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, text=True, preexec_fn=arm, check=True)
     assert done.stdout.strip() == str(int(signal.SIGTERM))
