@@ -56,7 +56,7 @@ def make(place: Path, size: int) -> WorkspaceSpec:
 
 def timed(spec: WorkspaceSpec, run_dir: Path) -> float:
     start = time.perf_counter()
-    argv, cwd, additions = workspace.prepare(spec, run_dir, ["/bin/sh", "-c", "echo new > made.txt"])
+    argv, cwd, additions, *_ = workspace.prepare(spec, run_dir, ["/bin/sh", "-c", "echo new > made.txt"])
     subprocess.run(argv, cwd=cwd, env=os.environ | additions, check=True)
     found = workspace.collect(spec, run_dir)
     workspace.clean(spec, run_dir)

@@ -27,6 +27,8 @@ class Jobs(Configurable):
         config=True
     )
     keep_dispatcher_seconds = Int(60, min=0, help="How long an idle dispatcher waits for more before it ends.").tag(config=True)
+    fork = Bool(True, help="Fork runners and Python kernels from warm processes (Linux). If not, each is started by itself.").tag(config=True)
+    fork_memory = Int(0, min=0, help="Bytes that warm processes may hold together. 0: a quarter of the machine's memory.").tag(config=True)
     freeze_environment = Bool(True, help="Freeze the kernel's environment. If not, it is recorded and checked.").tag(config=True)
 
     @default("data_dir")

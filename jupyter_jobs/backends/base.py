@@ -45,12 +45,21 @@ class Backend(Protocol):
     name: str
     capabilities: Capabilities
 
+    def start(self) -> None:
+        """Make ready for submissions that may come. Called once, on the loop."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is not a run's. Runs go on."""
+        ...
+
     async def submit(self, submission: Submission) -> Handle:
         """Start the runner on the run directory. Anything raised means that nothing was started."""
         ...
 
     async def find(self, submission: Submission) -> Handle | None:
-        """The handle of an attempt that may have been started by a dispatcher that ended before it could keep it; None if it was never started."""
+        """The handle of an attempt that may have been started by a dispatcher that ended before it could keep it; None if it was never started, and
+        then it never will be."""
         ...
 
     async def poll(self, handles: Sequence[Handle]) -> list[Exit | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -11,12 +12,20 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+import psutil
+
 from jupyter_jobs.backends import processes
 from jupyter_jobs.backends.base import Capabilities, Exit, Handle, Submission
+from jupyter_jobs.backends.forks import Forks, NotForked
 from jupyter_jobs.backends.processes import Process
 from jupyter_jobs.errors import Unavailable
+from jupyter_jobs.runner import rundir
+from jupyter_jobs.runner.processes import adopt_orphans
+from jupyter_jobs.settings import Jobs
+from jupyter_jobs.sockets import socket_directory
 
-RUNNER_LOG = "runner.log"
+log = logging.getLogger("jupyter_jobs.dispatcher")
 KILL_SECONDS = 10.0
 
 # what our own runner needs; the notebook's variables come from its job, not from the environment of a dispatcher
@@ -30,28 +39,52 @@ KEPT = frozenset(
 
 
 class LocalBackend:
-    """The built-in backend. `command` starts the runner; the run directory is added to it."""
+    """The built-in backend. `forks` forks runners where that is possible; `command` starts one otherwise, the run directory is added to it."""
 
     name = "local"
     capabilities = Capabilities(survives=True, shares_memory=True)
 
-    def __init__(self, command: Sequence[str] = ()) -> None:
+    def __init__(self, command: Sequence[str] = (), forks: Forks | None = None) -> None:
         # -P: the run directory, which is the working directory, is no place to import from
         self._command = list(command) or [sys.executable, "-P", "-m", "jupyter_jobs.runner"]
+        self._forks = forks
         self._children: dict[Process, subprocess.Popen[bytes]] = {}
 
+    def start(self) -> None:
+        """Make ready for submissions that may come. Runners whose fork server was killed become our children."""
+        adopt_orphans()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._reap)
+        if self._forks:
+            with contextlib.suppress(OSError):
+                # each submission tries again
+                self._forks.start()
+
+    def _reap(self) -> None:
+        spared = {process.pid for process in self._children}
+        processes.reap_orphans(spared | self._forks.pids() if self._forks else spared)
+
+    def close(self) -> None:
+        """Let go of everything; runs go on."""
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGCHLD)
+        if self._forks:
+            self._forks.close()
+
     async def submit(self, submission: Submission) -> Handle:
+        if self._forks:
+            try:
+                return _handle(submission, await self._forks.fork(submission.directory))
+            except NotForked as error:
+                log.info("%s is started, not forked: %s", submission.run, error)
         return _handle(submission, await asyncio.to_thread(self._start, submission))
 
     def _start(self, submission: Submission) -> Process:
         try:
-            # made before the process: without it, nothing was started (`find`)
-            with (submission.directory / RUNNER_LOG).open("ab") as log:
+            with (submission.directory / rundir.RUNNER_LOG).open("ab") as runner_log:
                 child = subprocess.Popen(
                     [*self._command, str(submission.directory)],
                     stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
+                    stdout=runner_log,
+                    stderr=runner_log,
                     cwd=submission.directory,
                     env=runner_environment(os.environ),
                     start_new_session=True,
@@ -66,10 +99,19 @@ class LocalBackend:
         return process
 
     async def find(self, submission: Submission) -> Handle | None:
-        if not (submission.directory / RUNNER_LOG).exists():
+        return await asyncio.to_thread(self._find, submission)
+
+    def _find(self, submission: Submission) -> Handle | None:
+        # a runner begins by claiming its directory: if we are first, none ever begins there
+        try:
+            if rundir.claim(submission.directory, rundir.Identity(pid=0)):
+                return None
+            found = rundir.read_identity(submission.directory / rundir.RUNNER)
+        except FileNotFoundError:
             return None
-        found = await asyncio.to_thread(processes.with_argument, str(submission.directory))
-        return _handle(submission, found or Process(host=processes.here(), boot=processes.boot_id(), pid=0, started=0))
+        if found is None or found.pid == 0:
+            return None
+        return _handle(submission, Process(host=processes.here(), boot=processes.boot_id(), pid=found.pid, started=found.started))
 
     async def poll(self, handles: Sequence[Handle]) -> list[Exit | None]:
         return [self._poll(_process(handle)) for handle in handles]
@@ -81,36 +123,48 @@ class LocalBackend:
         process = _process(handle)
         lived = process if processes.alive(process) or process in self._children else None
         await processes.ended(process)
-        # before the child is reaped, whose pid names the session. A runner that ended as it should has left nothing, a killed one its kernel
-        await self._kill(handle.run, lived)
-        return self._exit(process)
+        if not (_directory(handle) / rundir.RESULT).exists():
+            # before the child is reaped, whose pid names the session. A runner that has written its result has left nothing, a killed one its kernel
+            await self._kill(handle, lived)
+        return await self._exit(process)
 
-    async def _kill(self, run: str, session: Process | None) -> None:
-        killed = await asyncio.to_thread(processes.kill_run, run, session)
+    async def _kill(self, handle: Handle, session: Process | None) -> None:
+        kernel = await asyncio.to_thread(_kernel, _directory(handle))
+        killed = await asyncio.to_thread(processes.kill_run, handle.run, session, kernel)
         with contextlib.suppress(TimeoutError):
             # one that hangs in the kernel (a dead network disk) cannot be waited for
             async with asyncio.timeout(KILL_SECONDS):
                 await asyncio.gather(*(processes.ended(process) for process in killed))
 
-    def _exit(self, process: Process) -> Exit:
+    async def _exit(self, process: Process) -> Exit:
         child = self._children.pop(process, None)
-        if child is None:
+        code = child.wait() if child else await self._forks.end_of(process) if self._forks else None
+        if self._forks:
+            self._forks.forget(process)
+        if code is None:
             return Exit()
-        code = child.wait()
         return Exit(signal=-code) if code < 0 else Exit(code=code)
 
     async def cancel(self, handle: Handle, *, force: bool = False) -> None:
         process = _process(handle)
         if force:
-            await self._kill(handle.run, process if processes.alive(process) else None)
+            await self._kill(handle, process if processes.alive(process) else None)
         else:
             processes.send(process, signal.SIGTERM)
 
     async def memory(self, handle: Handle) -> int:
-        return await asyncio.to_thread(processes.resident, _process(handle))
+        return await asyncio.to_thread(_resident, handle)
 
     def logs(self, directory: Path) -> Path:
-        return directory / RUNNER_LOG
+        return directory / rundir.RUNNER_LOG
+
+
+def local_backend(settings: Jobs) -> LocalBackend:
+    """The backend as it is configured."""
+    if not settings.fork:
+        return LocalBackend()
+    memory = settings.fork_memory or psutil.virtual_memory().total // 4
+    return LocalBackend(forks=Forks(socket_directory(settings.data_dir), memory, runner_environment(os.environ)))
 
 
 def runner_environment(variables: Mapping[str, str]) -> dict[str, str]:
@@ -127,9 +181,31 @@ def process_of(handle: Handle) -> Process | None:
 
 def _handle(submission: Submission, process: Process) -> Handle:
     data: dict[str, str | int] = {"host": process.host, "boot": process.boot, "pid": process.pid, "started": process.started}
+    data["directory"] = str(submission.directory)
     return Handle(backend="local", run=submission.run, data=data)
 
 
 def _process(handle: Handle) -> Process:
     data = handle.data
     return Process(host=str(data["host"]), boot=str(data["boot"]), pid=int(data["pid"]), started=int(data["started"]))
+
+
+def _directory(handle: Handle) -> Path:
+    # one of an earlier version has none, and then nothing is found there
+    return Path(str(handle.data.get("directory", os.devnull)))
+
+
+def _kernel(directory: Path) -> rundir.KernelFacts | None:
+    """What is known of a forked kernel; None where there is none, or it was never written down (its keeper ends it when the runner ends)."""
+    try:
+        return msgspec.json.decode((directory / rundir.KERNEL).read_bytes(), type=rundir.KernelFacts)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _resident(handle: Handle) -> int:
+    found = processes.resident(_process(handle))
+    if kernel := _kernel(_directory(handle)):
+        process = _process(handle)
+        found += processes.resident(msgspec.structs.replace(process, pid=kernel.keeper.pid, started=kernel.keeper.started))
+    return found

@@ -8,13 +8,15 @@ import functools
 import os
 import signal
 import socket
+from collections.abc import Container
 from pathlib import Path
 
 import msgspec
 import psutil
 
-MARK = "JUPYTER_JOBS_RUN"
-"""Every process of a run has this variable, with the run's id."""
+from jupyter_jobs.runner.kernelserver import children_of
+from jupyter_jobs.runner.rundir import RUN_MARK as MARK
+from jupyter_jobs.runner.rundir import Identity, KernelFacts
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,28 +112,57 @@ def send(process: Process, number: signal.Signals) -> bool:
         os.close(descriptor)
 
 
-def of_run(run: str, session: Process | None = None) -> list[Process]:
-    """The living processes that are marked as the run's, and those in the session that `session` leads (or led until just now)."""
+def of_run(run: str, session: Process | None = None, kernel: KernelFacts | None = None) -> list[Process]:
+    """The living processes that are marked as the run's, those in the session that `session` leads (or led until just now), and those of a forked
+    `kernel`: its keeper with all descendants, and whatever is in the run's mount namespace."""
     found = []
     wanted = f"{MARK}={run}".encode()
+    family = _family(kernel.keeper) if kernel else set()
     for pid in psutil.pids():
         if pid == os.getpid():
             continue
         with contextlib.suppress(ProcessLookupError, PermissionError):
             # session 0 is the kernel's, and in a container everything that was started from outside
             in_session = session is not None and session.pid > 0 and os.getsid(pid) == session.pid
-            if in_session or wanted in _environment(pid):
+            in_namespace = kernel is not None and kernel.namespace not in ("", _namespace("self")) and _namespace(str(pid)) == kernel.namespace
+            if in_session or in_namespace or pid in family or wanted in _environment(pid):
                 process = identify(pid)
-                if alive(process):
+                # the number of a namespace is used again, by something younger than the keeper
+                if alive(process) and not (in_namespace and kernel and process.started < kernel.keeper.started):
                     found.append(process)
     return found
 
 
-def kill_run(run: str, session: Process | None = None) -> list[Process]:
+def _family(keeper: Identity) -> set[int]:
+    process = Process(host=here(), boot=boot_id(), pid=keeper.pid, started=keeper.started)
+    if not alive(process):
+        return set()
+    with contextlib.suppress(psutil.Error):
+        return {keeper.pid, *(child.pid for child in psutil.Process(keeper.pid).children(recursive=True))}
+    return set()
+
+
+def _namespace(pid: str) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/mnt")  # noqa: PTH115 - it is no path
+    except OSError:
+        return ""
+
+
+def reap_orphans(spare: Container[int]) -> None:
+    """Collect adopted children that have ended. Those that share our session we started ourselves, and for those to `spare` somebody waits."""
+    for pid in children_of(os.getpid()):
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            stat = _stat(pid)
+            if stat is not None and stat[0] == "Z" and pid not in spare and os.getsid(pid) != os.getsid(0):
+                os.waitpid(pid, os.WNOHANG)
+
+
+def kill_run(run: str, session: Process | None = None, kernel: KernelFacts | None = None) -> list[Process]:
     """SIGKILL every process of a run, those too that one of them starts meanwhile. Give `session` only if its leader lived a moment ago:
     the number of an empty session is used again."""
     killed: set[Process] = set()
-    while remaining := [process for process in of_run(run, session) if process not in killed]:
+    while remaining := [process for process in of_run(run, session, kernel) if process not in killed]:
         for process in remaining:
             killed.add(process)
             send(process, signal.SIGKILL)
@@ -149,17 +180,6 @@ def resident(process: Process) -> int:
             with contextlib.suppress(psutil.Error):
                 total += int(each.memory_info().rss)
     return total
-
-
-def with_argument(argument: str) -> Process | None:
-    """A living process of ours whose last argument is `argument`."""
-    for pid in psutil.pids():
-        with contextlib.suppress(psutil.Error, ProcessLookupError):
-            process = psutil.Process(pid)
-            command = process.cmdline()
-            if command and command[-1] == argument and process.uids().real == os.getuid() and process.status() != psutil.STATUS_ZOMBIE:
-                return identify(pid)
-    return None
 
 
 def _stat(pid: int) -> tuple[str, int] | None:

@@ -21,9 +21,9 @@ def backend_names() -> list[str]:
 def make_backend(name: str, settings: Jobs) -> Backend:
     """The backend `name`; an entry point names a function of the settings. Raises `NotFound` with the names that there are."""
     if name == "local":
-        from jupyter_jobs.backends.local import LocalBackend
+        from jupyter_jobs.backends.local import local_backend
 
-        return LocalBackend()
+        return local_backend(settings)
     for point in entry_points(group=GROUP, name=name):
         return cast(Callable[[Jobs], Backend], point.load())(settings)
     raise NotFound(f"There is no backend “{name}”.", code="backend_not_found", mend=f"Installed are: {', '.join(backend_names())}.", backend=name)

@@ -20,7 +20,6 @@ from jupyter_jobs.runner import rundir
 from jupyter_jobs.runner.rundir import RunEvent, RunResult
 from jupyter_jobs.store import artifacts, attempts, events, runs
 
-EXIT = "exit.json"
 LOG_TAIL = 2000
 
 
@@ -164,14 +163,14 @@ def interrupted(active: Active, end: Exit) -> RunError:
             mend = "The system ends processes like this when memory runs out. Run it again with less data, or fewer runs at a time."
     elif end.code is not None:
         how, detail["exit_code"] = f" with exit code {end.code}", end.code
-    if tail := _tail(active.directory / "runner.log"):
+    if tail := _tail(active.directory / rundir.RUNNER_LOG):
         detail["log"] = tail
     return RunError(code="interrupted", message=f"The process of run {active.run} ended{how} without a result.", mend=mend, detail=detail)
 
 
 def _remember_exit(directory: Path, end: Exit) -> Exit:
     """Keep what only the parent learns, for a later dispatcher; or read what an earlier one kept."""
-    file = directory / EXIT
+    file = directory / rundir.EXIT
     try:
         if end != Exit():
             rundir.write_atomic(file, msgspec.json.encode(end))

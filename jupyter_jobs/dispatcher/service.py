@@ -89,6 +89,7 @@ async def _run(dispatch: Dispatch, server: Server, listening: Listening, mine: L
     tasks: list[asyncio.Task[object]] = []
     try:
         await listening.open(server, dispatch.active)
+        dispatch.backend.start()
         await reconcile(dispatch, carry)
         await clear_up(dispatch)
         log.info("dispatcher %s of %s, pid %d, %d runs at a time", __version__, dispatch.settings.data_dir, os.getpid(), dispatch.parallel)
@@ -106,6 +107,7 @@ async def _run(dispatch: Dispatch, server: Server, listening: Listening, mine: L
         await asyncio.gather(*tasks, return_exceptions=True)
         listening.stop(server)
         await _let_go(dispatch)
+        dispatch.backend.close()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
     for task in done:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import shutil
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from jupyter_jobs.runner.failures import RunFailed
 from jupyter_jobs.runner.log import Journal
 from jupyter_jobs.runner.names import safe_text
 from jupyter_jobs.runner.outcome import Outcome, Stopped
-from jupyter_jobs.runner.rundir import Artifact, CellCount, LiveFacts, RunError, RunResult, RunSpec
+from jupyter_jobs.runner.rundir import Artifact, CellCount, LiveFacts, RunError, RunResult, RunSpec, Way
 
 log = logging.getLogger("jupyter_jobs.runner")
 
@@ -47,8 +49,8 @@ class Cancel:
             raise Canceled
 
 
-def main(arguments: list[str]) -> int:
-    """Run the attempt whose directory is named."""
+def main(arguments: list[str], channel: socket.socket | None = None) -> int:
+    """Run the attempt whose directory is named. `channel` leads to the fork server if that has forked us."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     # they quote from notebooks what may be a parameter's value
     for talkative in ("traitlets", "papermill"):
@@ -69,23 +71,32 @@ def main(arguments: list[str]) -> int:
     cancel = Cancel()
     signal.signal(signal.SIGTERM, cancel)
     signal.signal(signal.SIGINT, cancel)
+    try:
+        claimed = rundir.claim(run_dir, rundir.Identity(pid=os.getpid(), started=processes.started(os.getpid())))
+    except OSError as error:
+        print(f"{run_dir / rundir.RUNNER} cannot be written: {error}", file=sys.stderr)
+        return 1
+    if not claimed:
+        print(f"{run_dir}: a dispatcher has decided that this attempt does not start.", file=sys.stderr)
+        return 1
     processes.adopt_orphans()
     journal = Journal(run_dir, spec.run, spec.attempt, spec.hints)
-    rundir.write_result(run_dir, attempt(spec, run_dir, journal, cancel, began))
+    rundir.write_result(run_dir, attempt(spec, run_dir, journal, cancel, began, channel))
     journal.hint_now()
     return 0
 
 
-def attempt(spec: RunSpec, run_dir: Path, journal: Journal, cancel: Cancel, began: float) -> RunResult:
+def attempt(spec: RunSpec, run_dir: Path, journal: Journal, cancel: Cancel, began: float, channel: socket.socket | None = None) -> RunResult:
     """Prepare, execute, clear away. Whatever happens is in the result."""
     outcome = Outcome()
     facts: list[LiveFacts] = []
     sockets: list[Path] = []
     try:
+        journal.way("runner", Way(by="fork" if channel else "spawn"))
         for note in spec.workspace.notes:
             journal.note(note)
         facts = [live.facts_of(bind) for bind in spec.workspace.binds if bind.live]
-        _execute(spec, run_dir, journal, cancel, began, outcome, sockets)
+        _execute(spec, run_dir, journal, cancel, began, outcome, sockets, channel)
     except (Canceled, Stopped):
         outcome.state = "canceled"
     except RunFailed as failed:
@@ -98,12 +109,22 @@ def attempt(spec: RunSpec, run_dir: Path, journal: Journal, cancel: Cancel, bega
     return _clear_away(spec, run_dir, journal, began, facts, outcome, sockets)
 
 
-def _execute(spec: RunSpec, run_dir: Path, journal: Journal, cancel: Cancel, began: float, outcome: Outcome, sockets: list[Path]) -> None:
+def _execute(
+    spec: RunSpec,
+    run_dir: Path,
+    journal: Journal,
+    cancel: Cancel,
+    began: float,
+    outcome: Outcome,
+    sockets: list[Path],
+    channel: socket.socket | None,
+) -> None:
     started = time.monotonic()
     # its grammar of international URLs takes longer to build than everything else here to import; notebooks are checked without it
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     from jupyter_jobs.runner import kernel
     from jupyter_jobs.runner.execute import Execution
+    from jupyter_jobs.runner.provisioner import Forking, forking_for
 
     journal.phase("imports", time.monotonic() - started)
     started = time.monotonic()
@@ -111,20 +132,23 @@ def _execute(spec: RunSpec, run_dir: Path, journal: Journal, cancel: Cancel, beg
     connection_file = sockets[0] / "kernel.json"
     try:
         env = kernel.environment_of(spec)
-        argv, cwd, additions = workspace.prepare(spec.workspace, run_dir, kernel.command_of(spec, connection_file), env)
+        prepared = workspace.prepare(spec.workspace, run_dir, kernel.command_of(spec, connection_file), env)
+        forking = forking_for(spec, prepared, env, channel)
     except (workspace.WorkspaceFailed, OSError, ValueError) as error:
         message = f"The run's workspace could not be made: {error}"
         raise RunFailed(RunError(code="workspace_failed", message=message, mend="Run `jupyter jobs doctor`.")) from error
     journal.phase("workspace", time.monotonic() - started)
-    execution = Execution(spec, run_dir, journal, kernel.make_kernel(spec, argv, connection_file), outcome, began)
-    execution.run({**env, **additions}, cwd, cancel.connect)
+    how = (forking, "") if isinstance(forking, Forking) else (None, forking)
+    execution = Execution(spec, run_dir, journal, kernel.make_kernel(spec, prepared.argv, connection_file, *how), outcome, began)
+    execution.run({**env, **prepared.additions}, prepared.cwd, prepared.inside, cancel.connect)
 
 
 def _clear_away(
     spec: RunSpec, run_dir: Path, journal: Journal, began: float, facts: list[LiveFacts], outcome: Outcome, sockets: list[Path]
 ) -> RunResult:
     started = time.monotonic()
-    left = processes.end_processes(spec.run)
+    # the parent of everything that a forked kernel started has seen it all end
+    left = [] if outcome.clear else processes.end_processes(spec.run)
     if left:
         journal.note(f"Processes of this run that could not be ended: {', '.join(map(str, left))}.")
     artifacts: list[Artifact] = []
@@ -140,7 +164,8 @@ def _clear_away(
     for directory in sockets:
         shutil.rmtree(directory, ignore_errors=True)
     journal.phase("clear", time.monotonic() - started)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    # kibibytes on Linux, bytes on macOS
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return RunResult(
         state=outcome.state,
         error=outcome.error,
@@ -148,11 +173,12 @@ def _clear_away(
         ended_at=time.time(),
         records=outcome.records,
         artifacts=artifacts,
-        # kibibytes on Linux, bytes on macOS
-        peak_memory=peak * (1 if sys.platform == "darwin" else 1024) or None,
+        peak_memory=outcome.memory or peak or None,
         live=facts,
         kernel_exit=outcome.kernel_exit,
         cells=CellCount(done=outcome.done, total=outcome.total),
+        ways=journal.ways,
+        phases=journal.phases,
     )
 
 

@@ -119,7 +119,7 @@ class Execution:
         self._journal = journal
         self._began = began
         self._cells: list[CellRef] = []
-        self._cwd = ""
+        self._cwd = self._inside = ""
         self._env: dict[str, str] = {}
         self._phase: Literal["starting", "cells", "ending"] = "starting"
         self._stopping = ""
@@ -129,12 +129,13 @@ class Execution:
         self._ask: questions.Kernel | None = None
         self._on_loop: Callable[[Callable[[], None] | None], None] = lambda stop: None
 
-    def run(self, env: dict[str, str], cwd: str, on_loop: Callable[[Callable[[], None] | None], None]) -> None:
+    def run(self, env: dict[str, str], cwd: str, inside: str, on_loop: Callable[[Callable[[], None] | None], None]) -> None:
         """Execute the notebook; `outcome` tells how it went. Raises RunFailed, Stopped.
 
+        A process is started in `cwd`, a forked kernel goes to `inside` itself.
         `on_loop` is given the function that asks for a stop (callable from a signal handler) once the loop runs, and None when it is over.
         """
-        self._env, self._cwd, self._on_loop = env, cwd, on_loop
+        self._env, self._cwd, self._inside, self._on_loop = env, cwd, inside, on_loop
         nb = self._load()
         self._saver = notebook.Saver(nb, self._run_dir / rundir.NOTEBOOK, SAVE_INTERVAL)
         papermill_engines.register(ENGINE, CellEngine)
@@ -167,6 +168,8 @@ class Execution:
             # an executed notebook that runs again has such a cell, which has just been replaced
             injected["id"] = notebook.unique_id("injected-parameters", {cell.get("id", "") for cell in nb.cells if cell is not injected})
             numbers[injected["id"]] = 0
+        if spec.learn_preload:
+            self.kernel.learn([cell.source for cell in nb.cells if cell.cell_type == "code"])
         self._cells = [CellRef(id=cell.get("id", ""), number=numbers[cell.get("id", "")]) for cell in nb.cells]
         self.outcome.total = sum(cell.cell_type == "code" and ref.number > 0 for cell, ref in zip(nb.cells, self._cells, strict=True))
         return prepare_notebook_metadata(nb, spec.notebook_path, rundir.NOTEBOOK)
@@ -200,7 +203,6 @@ class Execution:
             loop.call_soon_threadsafe(self.stop, "canceled")
 
         self._on_loop(cancel)
-        loop.add_signal_handler(signal.SIGCHLD, lambda: processes.reap_orphans(self.kernel.pid))
         if self.spec.time_limit:
             loop.call_later(max(0.0, self.spec.time_limit - (time.time() - self._began)), self.stop, "time_limit_exceeded")
         try:
@@ -223,45 +225,49 @@ class Execution:
     async def _start(self, client: CellClient) -> None:
         kernel = self.kernel
         try:
-            await kernel.launch(self._env, self._cwd, self._raw)
+            await kernel.launch(self._env, self._cwd, self._inside, self._raw)
         except OSError as error:
             raise RunFailed(failures.kernel_not_started(self.spec, str(error), "")) from error
+        self._journal.way("kernel", kernel.way())
         if self._stopping:
             raise self._why_stopped()
+        if kernel.forked and kernel.forked.pid:
+            rundir.write_kernel(self._run_dir, kernel.forked.facts())
+            # its sockets are bound then: one that looks for them earlier tries again after a tenth of a second
+            either: set[asyncio.Future[Any]] = {kernel.forked.ready, kernel.ended}
+            await asyncio.wait(either, timeout=START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, lambda: processes.reap_orphans(kernel.pid))
         client.kc = kernel.client(context=kernel.context)
-        client.kc.start_channels()
+        client.kc.start_channels(hb=False, stdin=False)
         client.kc.allow_stdin = False
-        ready = asyncio.ensure_future(client.kc.wait_for_ready(timeout=START_TIMEOUT))
-        await asyncio.wait({ready, kernel.ended}, return_when=asyncio.FIRST_COMPLETED)
-        if kernel.ended.done():
-            ready.cancel()
-            await asyncio.wait({ready})
-            if self._stopping:
-                raise self._why_stopped()
-            kernel.close()
-            status = kernel.ended.result()
-            refused = self._run_dir / "work" / namespace.ERROR_FILE
-            if status == namespace.EXIT_FAILED and refused.exists():
-                reason = json.loads(refused.read_bytes())
-                if reason["step"] == "start":
-                    raise RunFailed(failures.kernel_not_started(self.spec, reason["message"], ""))
-                message = f"The run's workspace could not be made: {reason['message']}"
-                raise RunFailed(RunError(code="workspace_failed", message=message, mend="Run `jupyter jobs doctor`."))
-            reason = f"its process ended with exit status {status}" if status >= 0 else f"its process was killed by signal {-status}"
-            raise RunFailed(failures.kernel_not_started(self.spec, reason, kernel.tail(), status))
-        try:
-            await ready
-        except RuntimeError as error:
-            raise RunFailed(failures.kernel_not_started(self.spec, f"it did not answer within {START_TIMEOUT:g} s", kernel.tail())) from error
+        self._ask = ask = questions.Kernel(client.kc, kernel.ended)
+        info = await ask.greet(START_TIMEOUT)
         if self._stopping:
             raise self._why_stopped()
-        self._ask = ask = questions.Kernel(client.kc, kernel.ended)
-        info = await ask.info()
+        if kernel.ended.done():
+            raise self._why_not_started()
         if info is None:
-            raise RunFailed(failures.kernel_not_started(self.spec, "it answered once and never again", kernel.tail()))
+            raise RunFailed(failures.kernel_not_started(self.spec, f"it did not answer within {START_TIMEOUT:g} s", kernel.tail()))
         client.nb.metadata["language_info"] = info.get("language_info", {})
         if is_python(self.spec):
             self._raw.repeated = await ask.repeats_raw_output()
+
+    def _why_not_started(self) -> RunFailed:
+        kernel = self.kernel
+        kernel.close()
+        status = kernel.ended.result()
+        refused = self._run_dir / "work" / namespace.ERROR_FILE
+        reason = kernel.forked.failed if kernel.forked else None
+        if status == namespace.EXIT_FAILED and refused.exists():
+            reason = json.loads(refused.read_bytes())
+        if reason is None:
+            how = f"its process ended with exit status {status}" if status >= 0 else f"its process was killed by signal {-status}"
+            return RunFailed(failures.kernel_not_started(self.spec, how, kernel.tail(), status))
+        if reason["step"] == "start":
+            return RunFailed(failures.kernel_not_started(self.spec, reason["message"], ""))
+        message = f"The run's workspace could not be made: {reason['message']}"
+        return RunFailed(RunError(code="workspace_failed", message=message, mend="Run `jupyter jobs doctor`."))
 
     async def _run_cells(self, client: CellClient) -> None:
         assert self._saver is not None
@@ -354,6 +360,9 @@ class Execution:
                     self._journal.note(f"The kernel was still running {SHUTDOWN_TIMEOUT:g} s after the last cell and was killed.")
                 kernel.kill()
             self.outcome.kernel_exit = await kernel.ended
+            if kernel.forked:
+                self.outcome.clear = await kernel.forked.clear
+                self.outcome.memory = kernel.forked.memory
             kernel.close()
             self._raw.flush()
         if client.kc:

@@ -11,7 +11,7 @@ import socket
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from string import Template
 
@@ -21,7 +21,8 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from traitlets import Instance
 
 from jupyter_jobs.runner import rundir
-from jupyter_jobs.runner.rundir import RunSpec
+from jupyter_jobs.runner.provisioner import ForkedKernel, Forking, ForkProvisioner, imports_of
+from jupyter_jobs.runner.rundir import RunSpec, Way
 
 SOCKET_PATH_LIMIT = 100
 """Bytes of the longest socket path we use; the platform's limit is 107 (104 on macOS)."""
@@ -50,7 +51,7 @@ def command_of(spec: RunSpec, connection_file: Path) -> list[str]:
             argument = argument.replace(name, value)
         argv.append(argument)
     if is_ipykernel(spec):
-        argv.append("--HistoryManager.hist_file=:memory:")
+        argv.append("--HistoryManager.enabled=False")
     return argv
 
 
@@ -78,6 +79,7 @@ class RunKernel(AsyncKernelManager):
 
     ended: asyncio.Future[int]
     pid = 0
+    forked: ForkedKernel | None = None
 
     def __init__(self, **traits: object) -> None:
         super().__init__(**traits)
@@ -93,10 +95,14 @@ class RunKernel(AsyncKernelManager):
     def ipykernel(self) -> bool:
         return False
 
-    async def launch(self, env: dict[str, str], cwd: str, output: Callable[[int, str], None]) -> None:
-        """Start the process; what it and its children write to descriptors 1 and 2 goes to `output(descriptor, text)`. Raises OSError."""
+    async def launch(self, env: dict[str, str], cwd: str, inside: str, output: Callable[[int, str], None]) -> None:
+        """Start the process in `cwd`, or fork it, to change into `inside`.
+
+        What it and its children write to descriptors 1 and 2 goes to `output(descriptor, text)`. Raises OSError."""
         readers, writers = zip(os.pipe(), os.pipe(), strict=True)
         try:
+            assert isinstance(self.provisioner, ForkProvisioner)
+            self.provisioner.inside = inside
             await self.start_kernel(env=env, cwd=cwd, stdin=None, stdout=writers[0], stderr=writers[1])
         except BaseException:
             for reader in readers:
@@ -108,13 +114,28 @@ class RunKernel(AsyncKernelManager):
         assert isinstance(self.provisioner, LocalProvisioner)
         process = self.provisioner.process
         assert process is not None
+        self.forked = process if isinstance(process, ForkedKernel) else None
         self.pid = process.pid
-        self.ended = when_ended(process.pid, process.wait)
+        self.ended = self.forked.ended if self.forked else when_ended(process.pid, process.wait)
         self.pipes = [Pipe(reader, number, output) for number, reader in enumerate(readers, 1)]
 
+    def learn(self, sources: Sequence[str]) -> None:
+        """Have what these cells import imported beforehand, for the runs that follow."""
+        if isinstance(self.provisioner, ForkProvisioner) and self.provisioner.forking:
+            preload = self.provisioner.forking.preload
+            preload += [name for name in imports_of(sources) if name not in preload]
+
+    def way(self) -> Way:
+        """How it was started."""
+        if self.forked:
+            return Way(by="fork")
+        return Way(by="spawn", why=self.provisioner.why if isinstance(self.provisioner, ForkProvisioner) else "")
+
     def kill(self) -> None:
-        """SIGKILL the kernel and its process group."""
-        if self.pid and not self.ended.done():
+        """SIGKILL the kernel and its process group; of a forked one everything that the run has started."""
+        if self.forked:
+            self.forked.end()
+        elif self.pid and not self.ended.done():
             os.killpg(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
@@ -187,8 +208,8 @@ def make_socket_dir(spec: RunSpec) -> Path:
     return Path(tempfile.mkdtemp(prefix="jupyter-jobs-", dir="/tmp"))
 
 
-def make_kernel(spec: RunSpec, argv: list[str], connection_file: Path) -> RunKernel:
-    """A manager, not started yet, of the kernel with this complete command line."""
+def make_kernel(spec: RunSpec, argv: list[str], connection_file: Path, forking: Forking | None = None, why: str = "") -> RunKernel:
+    """A manager, not started yet, of the kernel with this complete command line, or forked as `forking` says; `why` it cannot be."""
     frozen = KernelSpec(
         argv=argv,
         display_name=spec.kernel.display_name,
@@ -201,7 +222,8 @@ def make_kernel(spec: RunSpec, argv: list[str], connection_file: Path) -> RunKer
     kernel.kernel_id = str(uuid.uuid4())
     kernel.cache_ports = False
     # the environment is complete already, and no entry point may put another launcher in between
-    kernel.provisioner = LocalProvisioner(kernel_id=kernel.kernel_id, kernel_spec=frozen, parent=kernel)
+    kernel.provisioner = provisioner = ForkProvisioner(kernel_id=kernel.kernel_id, kernel_spec=frozen, parent=kernel)
+    provisioner.forking, provisioner.why = forking, why
     if is_python(spec):
         kernel.transport = "ipc"
         kernel.ip = str(connection_file.with_name("s"))

@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from jupyter_jobs.runner import rundir
-from jupyter_jobs.runner.rundir import CellRef, LogRecord, RunEvent
+from jupyter_jobs.runner.rundir import CellRef, LogRecord, RunEvent, Way
 
 Stream = Literal["stdout", "stderr", "system"]
 
@@ -43,6 +43,8 @@ class Journal:
     def __init__(self, run_dir: Path, run: str, attempt: int, hints: str) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self.cell = 0
+        self.phases: dict[str, float] = {}
+        self.ways: dict[str, Way] = {}
         self._log = os.open(run_dir / rundir.LOG, flags, 0o600)
         self._events = os.open(run_dir / rundir.EVENTS, flags, 0o600)
         self._hints = hints
@@ -77,7 +79,13 @@ class Journal:
 
     def phase(self, name: str, seconds: float) -> None:
         """Tell how long a part of the run's own work took."""
+        self.phases[name] = round(seconds, 4)
         self._event(RunEvent(at=time.time(), kind="phase", name=name, seconds=round(seconds, 4)))
+
+    def way(self, name: str, way: Way) -> None:
+        """Tell how the process of that name came to life."""
+        self.ways[name] = way
+        self._event(RunEvent(at=time.time(), kind="way", name=name, value=way))
 
     def hint_now(self) -> None:
         """Wake whoever listens. A hint that is lost is no loss: the files are the truth."""

@@ -20,6 +20,9 @@ class Outcome(msgspec.Struct):
     error: RunError | None = None
     records: dict[str, object] = {}
     kernel_exit: int | None = None
+    memory: int | None = None
+    clear: bool = False
+    """Whether it is certain that no process of the run is left."""
     done: int = 0
     total: int = 0
 

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import sys
+from pathlib import Path
 
 import psutil
 
@@ -13,6 +14,13 @@ from jupyter_jobs.runner.rundir import RUN_MARK
 
 PR_SET_CHILD_SUBREAPER = 36
 GONE = (psutil.NoSuchProcess, psutil.AccessDenied)
+
+
+def started(pid: int) -> int:
+    """A process's start time, as `backends.processes` counts it: clock ticks since boot, elsewhere milliseconds. Raises OSError, psutil.Error."""
+    if sys.platform == "linux":
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return int(psutil.Process(pid).create_time() * 1000)
 
 
 def adopt_orphans() -> None:

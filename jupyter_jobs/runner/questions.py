@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine, Mapping
+from queue import Empty
 from typing import Any
 
 import msgspec
@@ -20,7 +21,8 @@ PLACE = (
 )
 REPEATS_RAW_OUTPUT = "__import__('json').dumps(getattr(__import__('sys').stdout, '_original_stdstream_copy', None) is not None)"
 
-LEAVE = "__import__('IPython').get_ipython().ask_exit()"
+# at once, where `exit()` would wait a tenth of a second
+LEAVE = "(lambda shell: (shell.ask_exit(), shell.kernel.io_loop.call_later(0, shell.kernel.io_loop.stop)))(__import__('IPython').get_ipython())"
 
 
 class Kernel:
@@ -30,9 +32,19 @@ class Kernel:
         self._client = client
         self._ended = ended
 
-    async def info(self) -> dict[str, Any] | None:
-        """Its kernel_info; None from a kernel that ends or is too slow."""
-        return await self._answer(_message_to(self._client.shell_channel, self._client.kernel_info(), "kernel_info_reply"))
+    async def greet(self, patience: float) -> dict[str, Any] | None:
+        """Its kernel_info, once it also speaks on iopub, where it is not heard before it has noticed us.
+
+        None from a kernel that ends or is too slow.
+        """
+        info = await self._answer(_message_to(self._client.shell_channel, self._client.kernel_info(), "kernel_info_reply"), patience)
+        while info is not None and not self._ended.done():
+            try:
+                await self._client.iopub_channel.get_msg(timeout=0.2)
+                return info
+            except Empty:
+                self._client.kernel_info()
+        return None
 
     async def evaluate(self, expressions: dict[str, str]) -> dict[str, Any]:
         """Its answers to expressions, by name; none from a kernel that ends, is too slow, or does not know how."""
@@ -82,10 +94,10 @@ class Kernel:
         text = _text_of((await self.evaluate({"asked": expression})).get("asked"))
         return None if text is None else records.from_text(text, python=True)
 
-    async def _answer(self, coming: Coroutine[object, object, dict[str, Any]]) -> dict[str, Any] | None:
+    async def _answer(self, coming: Coroutine[object, object, dict[str, Any]], patience: float = ANSWER_TIMEOUT) -> dict[str, Any] | None:
         answer = asyncio.ensure_future(coming)
         waiting: set[asyncio.Future[Any]] = {answer, self._ended}
-        await asyncio.wait(waiting, timeout=ANSWER_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
             answer.cancel()
             return None

@@ -19,6 +19,10 @@ LOG = "log.jsonl"
 EVENTS = "events.jsonl"
 NOTEBOOK = "output.ipynb"
 RESULT = "result.json"
+RUNNER = "runner.json"
+RUNNER_LOG = "runner.log"
+KERNEL = "kernel.json"
+EXIT = "exit.json"
 
 RUN_MARK = "JUPYTER_JOBS_RUN"
 """The environment variable that marks every process of a run; its value is the run's id."""
@@ -100,7 +104,11 @@ class Artifact(Struct, frozen=True, kw_only=True):
 
 
 class RunSpec(Struct, frozen=True, kw_only=True):
-    """`run.json`: everything the runner needs. `time_limit` bounds the run, `cell_timeout` each cell, in seconds."""
+    """`run.json`: everything the runner needs. `time_limit` bounds the run, `cell_timeout` each cell, in seconds.
+
+    `fork`: the kernel may be forked from a warm server. `preload`: modules that such a server imports beforehand for the runs that follow, besides
+    those that the notebook imports if `learn_preload`.
+    """
 
     run: str
     job: str
@@ -116,6 +124,9 @@ class RunSpec(Struct, frozen=True, kw_only=True):
     record: list[str] = []
     time_limit: float | None = None
     cell_timeout: float | None = None
+    fork: bool = True
+    preload: list[str] = []
+    learn_preload: bool = True
     socket_dir: str = ""
     hints: str = ""
 
@@ -128,10 +139,11 @@ class CellRef(Struct, frozen=True, kw_only=True):
 
 
 class RunEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A line of `events.jsonl`. `state`: `state`; `progress`: `done`, `total`, `cell`; `record`: `name`, `value`; `phase`: `name`, `seconds`."""
+    """A line of `events.jsonl`. `state`: `state`; `progress`: `done`, `total`, `cell`; `record`: `name`, `value`; `phase`: `name`, `seconds`;
+    `way`: `name` (of `runner` or `kernel`), `value` (`Way`)."""
 
     at: float
-    kind: Literal["state", "progress", "record", "phase"]
+    kind: Literal["state", "progress", "record", "phase", "way"]
     state: str = ""
     done: int = 0
     total: int = 0
@@ -164,6 +176,13 @@ class RunError(Struct, frozen=True, kw_only=True):
     detail: dict[str, object] = {}
 
 
+class Way(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a process of the run came to life, and why not by forking where that was wanted."""
+
+    by: Literal["fork", "spawn"]
+    why: str = ""
+
+
 class LiveFacts(Struct, frozen=True, kw_only=True):
     """What was at a live path when the run started. None where it was too much to count or could not be read."""
 
@@ -182,7 +201,7 @@ class CellCount(Struct, frozen=True, kw_only=True):
 
 
 class RunResult(Struct, frozen=True, kw_only=True):
-    """`result.json`, written last: the kernel and all its processes are gone by then."""
+    """`result.json`, written last: the kernel and all its processes are gone by then. `phases`: seconds that each part of the run took."""
 
     state: Literal["complete", "failed", "canceled"]
     started_at: float
@@ -194,6 +213,23 @@ class RunResult(Struct, frozen=True, kw_only=True):
     peak_memory: int | None = None
     live: list[LiveFacts] = []
     kernel_exit: int | None = None
+    ways: dict[str, Way] = {}
+    phases: dict[str, float] = {}
+
+
+class Identity(Struct, frozen=True, kw_only=True):
+    """`runner.json`: a process by number and start time (`processes.started`). `pid` 0: a dispatcher has decided that this attempt never starts."""
+
+    pid: int
+    started: int = 0
+
+
+class KernelFacts(Struct, frozen=True, kw_only=True):
+    """`kernel.json`: how to find the processes of a forked kernel. `keeper` is the parent of them all, `namespace` their mount namespace,
+    empty where they share the machine's."""
+
+    keeper: Identity
+    namespace: str = ""
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -250,6 +286,44 @@ def read_result(run_dir: Path) -> RunResult | None:
     except FileNotFoundError:
         return None
     return msgspec.json.decode(data, type=RunResult)
+
+
+def claim(run_dir: Path, process: Identity) -> bool:
+    """Write `runner.json`, if nobody has: whoever does so decides whether this attempt ever starts. False if somebody was first. Raises OSError."""
+    temporary = run_dir / f".{RUNNER}.{os.getpid()}"
+    _write_private(temporary, encode(process))
+    try:
+        os.link(temporary, run_dir / RUNNER)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink()
+    return True
+
+
+def read_identity(path: Path) -> Identity | None:
+    """The process that `runner.json` names; None while there is no such file. Raises OSError, msgspec.DecodeError."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Identity)
+    except FileNotFoundError:
+        return None
+
+
+def write_kernel(run_dir: Path, facts: KernelFacts) -> None:
+    """Write `kernel.json`. Raises OSError."""
+    _write_private(run_dir / KERNEL, encode(facts))
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+
+
+def write_exit(run_dir: Path, status: int) -> None:
+    """Write `exit.json`: what only the parent of a runner learns. `status` is negative for a signal. Raises OSError."""
+    end = {"signal": -status} if status < 0 else {"code": status}
+    write_atomic(run_dir / EXIT, json.dumps(end).encode())
 
 
 def read_records(path: Path, kind: type[T], offset: int = 0) -> tuple[list[T], int]:

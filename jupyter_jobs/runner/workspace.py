@@ -14,7 +14,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 from jupyter_jobs.runner import namespace
 from jupyter_jobs.runner.changes import changes_in_copy, changes_in_upper, scan
@@ -27,6 +27,25 @@ class WorkspaceFailed(Exception):
     """The workspace cannot be made; the text names the path and the reason. The run fails with code `workspace_failed`."""
 
 
+class Prepared(NamedTuple):
+    """A workspace that is made. `argv` started in `cwd` with `additions` to its variables becomes the kernel in its place.
+
+    For a kernel that is forked instead: `command` is what it would execute in the end, `place` the namespace to enter (None: none is needed, but
+    `inside` to change into), `server_place` that of the server it is forked from, `shared` those of the additions that are the same for all runs, and
+    `path` what of the others goes to the front of `sys.path`.
+    """
+
+    argv: list[str]
+    cwd: str
+    additions: dict[str, str]
+    command: list[str]
+    inside: str
+    place: dict[str, Any] | None
+    server_place: dict[str, Any] | None
+    shared: dict[str, str]
+    path: list[str]
+
+
 def prepare(
     spec: WorkspaceSpec,
     run_dir: Path,
@@ -34,8 +53,8 @@ def prepare(
     variables: Mapping[str, str] | None = None,
     *,
     user_namespace: Literal["auto", "always", "never"] = "auto",
-) -> tuple[list[str], str, dict[str, str]]:
-    """Make the workspace. Returns the kernel's argv, the directory to start it in, and variables to add to its environment.
+) -> Prepared:
+    """Make the workspace.
 
     `variables` are the run's so far (default: this process's); paths into an environment that cannot lie at its place are changed in what is
     returned. The kernel's own working directory is the notebook's folder in both modes. Raises WorkspaceFailed, OSError.
@@ -122,9 +141,7 @@ def reflink(source: int, target: int) -> bool:
 # -- overlay -----------------------------------------------------------------------------------------------------------
 
 
-def _prepare_overlay(
-    spec: WorkspaceSpec, work: Path, argv: list[str], variables: Mapping[str, str], user_namespace: str
-) -> tuple[list[str], str, dict[str, str]]:
+def _prepare_overlay(spec: WorkspaceSpec, work: Path, argv: list[str], variables: Mapping[str, str], user_namespace: str) -> Prepared:
     if not Path(spec.project).is_dir():
         raise WorkspaceFailed(f"the project's directory {spec.project} is gone")
     overlays = [_layers(spec.tree, work / "upper", work / "overlay", spec.project)]
@@ -146,18 +163,27 @@ def _prepare_overlay(
         links += more_links
     for link in links:
         _make_link(work / "upper", Path(spec.tree), link)
-    description = {
+    description: dict[str, Any] = {
         "user_namespace": user_namespace,
         "cwd": str(Path(spec.project, spec.cwd)),
         "overlays": overlays,
         "binds": [{"source": bind.source, "target": bind.target, "writable": bind.writable} for bind in binds],
     }
     (work / "namespace.json").write_text(json.dumps(description), "utf-8")
-    additions = _moved_variables(variables, moved)
+    shared = _moved_variables(variables, moved)
+    additions = dict(shared)
     if moved:
         additions["PATH"] = _moved_scripts(work / "bin", moved) + additions.get("PATH", variables.get("PATH", os.defpath))
-    command = [sys.executable, "-I", str(Path(namespace.__file__).absolute()), str(work / "namespace.json"), "--", *_moved(argv, moved)]
-    return command, str(work.parent), additions
+    command = _moved(argv, moved)
+    enter = [sys.executable, "-I", str(Path(namespace.__file__).absolute()), str(work / "namespace.json"), "--", *command]
+    in_place = [mount for mount in spec.environment if (mount.target, mount.source) not in moved]
+    server_place = {
+        "user_namespace": user_namespace,
+        "cwd": "/",
+        "overlays": [],
+        "binds": [{"source": mount.source, "target": mount.target, "writable": False} for mount in in_place],
+    }
+    return Prepared(enter, str(work.parent), additions, command, description["cwd"], description, server_place, shared, [])
 
 
 def _layers(lower: str, upper: Path, overlay_work: Path, target: str) -> dict[str, str]:
@@ -206,7 +232,7 @@ def _rest_of(project: Path, tree: Path, relative: str = "") -> tuple[list[Bind],
 # -- copy --------------------------------------------------------------------------------------------------------------
 
 
-def _prepare_copy(spec: WorkspaceSpec, work: Path, argv: list[str], variables: Mapping[str, str]) -> tuple[list[str], str, dict[str, str]]:
+def _prepare_copy(spec: WorkspaceSpec, work: Path, argv: list[str], variables: Mapping[str, str]) -> Prepared:
     project = work / "project"
     _copy_tree(spec.tree, str(project))
     inside = spec.project.rstrip("/") + "/"
@@ -217,7 +243,9 @@ def _prepare_copy(spec: WorkspaceSpec, work: Path, argv: list[str], variables: M
             (project / link.path).parent.mkdir(parents=True, exist_ok=True)
             (project / link.path).symlink_to(link.target)
     moved = [(mount.target, mount.source) for mount in spec.environment]
-    additions = _moved_variables(variables, moved)
+    # the frozen environment is shared by all runs here
+    shared = {**_moved_variables(variables, moved), "PYTHONDONTWRITEBYTECODE": "1"}
+    additions = dict(shared)
     if moved:
         additions["PATH"] = _moved_scripts(work / "bin", moved) + additions.get("PATH", variables.get("PATH", os.defpath))
     packages = work / "site-packages"
@@ -225,9 +253,8 @@ def _prepare_copy(spec: WorkspaceSpec, work: Path, argv: list[str], variables: M
     before = additions.get("PYTHONPATH", variables.get("PYTHONPATH", ""))
     additions["PYTHONPATH"] = f"{packages}{os.pathsep}{before}" if before else str(packages)
     additions["PIP_TARGET"] = str(packages)
-    # the frozen environment is shared by all runs here
-    additions["PYTHONDONTWRITEBYTECODE"] = "1"
-    return _moved(argv, moved), str(project / spec.cwd), additions
+    command, inside = _moved(argv, moved), str(project / spec.cwd)
+    return Prepared(command, inside, additions, command, inside, None, None, shared, [str(packages)])
 
 
 def _copy_tree(source: str, target: str) -> None:

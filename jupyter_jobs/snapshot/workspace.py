@@ -181,7 +181,7 @@ def _try_overlay(folder: Path) -> str:
         binds=[Bind(source=str(folder / "project" / "live"), target=str(folder / "project" / "live"))],
     )
     script = 'rm gone && echo new >> frozen && echo new > made && echo new > "$1/module" && if (echo new > live/made) 2>/dev/null; then exit 3; fi'
-    argv, cwd, _ = run_workspace.prepare(spec, folder / "run", ["/bin/sh", "-c", script, "sh", str(folder / "environment")], {})
+    argv, cwd, *_ = run_workspace.prepare(spec, folder / "run", ["/bin/sh", "-c", script, "sh", str(folder / "environment")], {})
     done = subprocess.run(argv, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     said = folder / "run" / "work" / ERROR_FILE
     if said.exists():

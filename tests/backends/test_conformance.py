@@ -6,7 +6,8 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ import pytest
 
 from jupyter_jobs.backends import processes
 from jupyter_jobs.backends.base import Backend, Exit, Handle, Submission
+from jupyter_jobs.backends.forks import Forks
 from jupyter_jobs.backends.local import LocalBackend, runner_environment
 from jupyter_jobs.backends.registry import backend_names, make_backend
 from jupyter_jobs.errors import NotFound, Unavailable
@@ -22,13 +24,26 @@ from jupyter_jobs.settings import Jobs
 
 T = TypeVar("T")
 STAND_IN = Path(__file__).parents[1] / "dispatcher" / "stand_in.py"
-BACKENDS: dict[str, Callable[[], Backend]] = {"local": lambda: LocalBackend([sys.executable, "-S", str(STAND_IN)])}
+SPAWN = [sys.executable, "-S", str(STAND_IN)]
+BACKENDS: dict[str, Callable[[Path], Backend]] = {
+    "local, spawning": lambda place: LocalBackend(SPAWN),
+    "local, forking": lambda place: LocalBackend(["/nowhere/python"], Forks(place, 1 << 30, runner_environment(os.environ), [str(STAND_IN)])),
+}
 SECONDS = 60.0
 
 
 @pytest.fixture(params=BACKENDS)
-def make(request: pytest.FixtureRequest) -> Callable[[], Backend]:
-    return BACKENDS[request.param]
+async def make(request: pytest.FixtureRequest) -> AsyncIterator[Callable[[], Backend]]:
+    made: list[Backend] = []
+    with tempfile.TemporaryDirectory(prefix="jj-") as place:
+
+        def make() -> Backend:
+            made.append(BACKENDS[request.param](Path(place)))
+            return made[-1]
+
+        yield make
+        for backend in made:
+            backend.close()
 
 
 def submission(tmp_path: Path, **does: object) -> Submission:
@@ -94,8 +109,8 @@ async def test_one_whose_handle_was_lost_is_found(make: Callable[[], Backend], t
     path = gate(tmp_path)
     backend = make()
     given = submission(tmp_path, do="hold", gate=str(path))
-    assert await make().find(given) is None, "never started"
     handle = await backend.submit(given)
+    await soon(_begun(given.directory))
     assert await make().find(given) == handle
     await at_gate(path)
     await soon(backend.wait(handle))
@@ -103,6 +118,16 @@ async def test_one_whose_handle_was_lost_is_found(make: Callable[[], Backend], t
     assert found is not None, "it was started"
     assert None not in await make().poll([found])
     assert await soon(make().wait(found)) == Exit()
+
+
+async def test_one_that_was_not_found_never_starts(make: Callable[[], Backend], tmp_path: Path) -> None:
+    given = submission(tmp_path)
+    assert await make().find(given) is None
+    backend = make()
+    handle = await backend.submit(given)
+    assert await soon(backend.wait(handle)) == Exit(code=1)
+    assert not (given.directory / "starts").exists()
+    assert await make().find(given) is None
 
 
 async def test_cancel_asks_and_lets_it_write_its_result(make: Callable[[], Backend], tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def project(tmp_path: Path) -> Path:
 def run_in(spec: WorkspaceSpec, run: Path, argv: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
     run.mkdir(parents=True)
     environment = {"PATH": os.defpath, "HOME": str(run.parent), **variables}
-    command, cwd, added = prepare(spec, run, argv, environment)
+    command, cwd, added, *_ = prepare(spec, run, argv, environment)
     return subprocess.run(command, cwd=cwd, env=environment | added, capture_output=True, text=True, check=False)
 
 
@@ -227,7 +227,7 @@ def test_a_run_cannot_write_to_the_store(data_dir: Path, project: Path, tmp_path
     places = [run / "result.json", tree / "input.csv", tree / "new", run / "work" / "upper" / "forged", data_dir / "jobs.sqlite"]
     before = files(tree)
     script = 'echo x > made; cd /; for place in "$@"; do if (echo x > "$place") 2>/dev/null; then exit 3; fi; done'
-    command, cwd, added = prepare(spec, run, ["/bin/sh", "-c", script, "sh", *map(str, places)], {}, user_namespace=user_namespace)
+    command, cwd, added, *_ = prepare(spec, run, ["/bin/sh", "-c", script, "sh", *map(str, places)], {}, user_namespace=user_namespace)
     ok(subprocess.run(command, cwd=cwd, env=added, capture_output=True, text=True, check=False))
     assert files(tree) == before
     assert not any(place.exists() for place in places if place.parent != tree)
@@ -344,7 +344,7 @@ def test_the_probe_says_why_not(tmp_path: Path) -> None:
     spec = WorkspaceSpec(mode="overlay", project=str(tmp_path / "project"), tree=str(tmp_path / "tree"))
     script = "from pathlib import Path; from jupyter_jobs.snapshot.workspace import probe_workspace; "
     script += "print(probe_workspace(Path('store').absolute(), 'overlay'))"
-    command, cwd, _ = prepare(spec, tmp_path / "run", [sys.executable, "-c", script])
+    command, cwd, *_ = prepare(spec, tmp_path / "run", [sys.executable, "-c", script])
     said = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True).stdout
     assert said.startswith("('copy', 'Runs work on copies although c.Jobs.workspace asks for overlays: cannot mount over the store/project: ")
 

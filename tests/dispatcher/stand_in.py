@@ -14,6 +14,13 @@ directory = Path(sys.argv[-1])
 spec = json.loads((directory / "run.json").read_text())
 does = spec["parameters"]
 started = time.time()
+# as `rundir.claim` does it
+identity = {"pid": os.getpid(), "started": int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])}
+(directory / "claim").write_text(json.dumps(identity))
+try:
+    os.link(directory / "claim", directory / "runner.json")
+except FileExistsError:
+    sys.exit(1)
 
 
 def event(**fields):

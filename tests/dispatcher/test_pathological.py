@@ -20,6 +20,12 @@ class Fake:
     name = "fake"
     capabilities = Capabilities(survives=True, shares_memory=True)
 
+    def start(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
     async def submit(self, submission: Submission) -> Handle:
         return Handle(backend=self.name, run=submission.run)
 

@@ -16,12 +16,74 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import psutil
 import pytest
 from nbformat.v4 import new_notebook
 
-from jupyter_jobs.runner import rundir
+from jupyter_jobs.runner import kernelserver, rundir
 
 PATIENCE = 60
+
+
+class Forked:
+    """A runner that the fork server has forked, in the shape of a Popen."""
+
+    def __init__(self, forks: Forks, pid: int) -> None:
+        self.pid = pid
+        self._forks = forks
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def poll(self) -> int | None:
+        return self._forks.ends.get(self.pid)
+
+    def wait(self, timeout: float | None = None) -> int:
+        while self.poll() is None:
+            self._forks.hear()
+        return self._forks.ends[self.pid]
+
+
+class Forks:
+    """A fork server and its kernel servers, for all tests of a process."""
+
+    def __init__(self, place: Path) -> None:
+        self.control, theirs = socket.socketpair()
+        self.control.settimeout(PATIENCE)
+        with theirs:
+            command = [sys.executable, "-P", "-m", "jupyter_jobs.runner.forkserver", str(theirs.fileno()), str(place), str(1 << 32)]
+            variables = {**os.environ, "RUNNERS_OWN_SECRET": "not for kernels"}
+            self.server = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True, env=variables)
+        self.ends: dict[int, int] = {}
+        self.started: dict[str, int] = {}
+
+    def fork(self, run_dir: Path) -> Forked:
+        kernelserver.send(self.control, {"run": str(run_dir)})
+        while str(run_dir) not in self.started:
+            self.hear()
+        pid = self.started.pop(str(run_dir))
+        return Forked(self, pid)
+
+    def hear(self) -> None:
+        said, _ = kernelserver.receive(self.control)
+        if "ended" in said:
+            self.ends[said["ended"]] = said["status"]
+        else:
+            # a number may be used again
+            self.ends.pop(said["pid"], None)
+            self.started[said["run"]] = said["pid"]
+
+    def close(self) -> None:
+        self.control.close()
+        self.server.wait(PATIENCE)
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    with tempfile.TemporaryDirectory(prefix="jj-") as place:
+        served = Forks(Path(place))
+        yield served
+        served.close()
 
 
 @dataclass
@@ -31,12 +93,16 @@ class Run:
     path: Path
     spec: rundir.RunSpec
     hints: socket.socket
-    process: subprocess.Popen[bytes] | None = None
+    forks: Forks | None = None
+    process: subprocess.Popen[bytes] | Forked | None = None
     hinted: list[dict[str, Any]] = field(default_factory=list)
 
     def start(self) -> Run:
         """Start the runner as the local backend does: own session, cwd the run directory, an environment of its own."""
         rundir.write_spec(self.path, self.spec)
+        if self.forks:
+            self.process = self.forks.fork(self.path)
+            return self
         with (self.path / "runner.log").open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "jupyter_jobs.runner", str(self.path)],
@@ -67,6 +133,13 @@ class Run:
         result = rundir.read_result(self.path)
         assert result is not None
         return result
+
+    def family(self) -> list[psutil.Process]:
+        """The kernel and all that it has started: below the runner, or below the keeper of a forked kernel."""
+        assert self.process is not None
+        kernel = self.path / rundir.KERNEL
+        above = json.loads(kernel.read_bytes())["keeper"]["pid"] if kernel.exists() else self.process.pid
+        return psutil.Process(above).children(recursive=True)
 
     @property
     def log(self) -> list[rundir.LogRecord]:
@@ -104,8 +177,14 @@ def project(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(params=["spawn", "fork"])
+def way(request: pytest.FixtureRequest) -> str:
+    """How runner and kernel come to life: what holds for one holds for the other."""
+    return str(request.param)
+
+
 @pytest.fixture
-def prepare(tmp_path: Path, project: Path) -> Iterator[Prepare]:
+def prepare(tmp_path: Path, project: Path, way: str, request: pytest.FixtureRequest) -> Iterator[Prepare]:
     """Make a run of a notebook with these cells: `prepare(cells, parameters=…, …)`. `workspace` has fields of WorkspaceSpec, `files` is the tree."""
     runs: list[Run] = []
     short = Path(tempfile.mkdtemp(prefix="jj-"))
@@ -157,7 +236,7 @@ def prepare(tmp_path: Path, project: Path) -> Iterator[Prepare]:
             hints=str(short / f"h{number}"),
             **more,
         )
-        runs.append(Run(run_dir, spec, hints))
+        runs.append(Run(run_dir, spec, hints, request.getfixturevalue("forks") if way == "fork" else None))
         return runs[-1]
 
     yield make

@@ -59,8 +59,7 @@ while True: time.sleep(600)
 def test_nothing_survives_not_even_daemons_that_wash_their_environment(prepare):
     run = prepare([code(STUBBORN, id="a")]).start()
     run.until(lambda run: "pids" in run.said())
-    runner = psutil.Process(run.process.pid)
-    family = runner.children(recursive=True)
+    family = run.family()
     # kernel, two children, and two daemons that the runner has taken in (or will, at the next look)
     assert len(family) >= 5
     run.signal(signal.SIGTERM)
