@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 import queue
@@ -22,12 +23,18 @@ T = TypeVar("T")
 
 NICENESS = 5
 """Freezing yields to the server's and the kernels' own work."""
+LARGEST = 320 << 20
+"""Bytes of memory beyond which a worker ends after its answer; another takes its place."""
 
 
 class Workers:
-    """At most `count` worker processes, started when they are first needed and kept. Usable from any thread."""
+    """At most `count` worker processes, started when they are first needed and kept while they stay small. Usable from any thread.
 
-    def __init__(self, count: int) -> None:
+    `prepare` (`module:function`) is called in each as it starts, so that its first call need not wait for imports.
+    """
+
+    def __init__(self, count: int, prepare: str = "") -> None:
+        self._prepare = [prepare] if prepare else []
         # a place is a live process, or None where one may be started; taking one waits for its turn
         self._places: queue.LifoQueue[subprocess.Popen[bytes] | None] = queue.LifoQueue()
         for _ in range(count):
@@ -62,13 +69,34 @@ class Workers:
                 self._end(process)
                 process = None
                 raise
+            if said.startswith(b"1"):
+                # grown too large; it is asked nothing more
+                self._end(process)
+                process = None
+                with suppress(Unavailable):
+                    process = self._start() if self._prepare else None
         finally:
             self._places.put(process)
-        succeeded, answer = pickle.loads(said)
+        succeeded, answer = pickle.loads(said[1:])
         if not succeeded:
             raise answer
         result: T = answer
         return result
+
+    @property
+    def started(self) -> bool:
+        """Whether there is a worker."""
+        return bool(self._processes)
+
+    def ready(self) -> None:
+        """Start a worker, unless there is one. Does not wait until it is prepared."""
+        with suppress(queue.Empty, Unavailable):
+            process = self._places.get_nowait()
+            try:
+                if process is None and not self.started:
+                    process = self._start()
+            finally:
+                self._places.put(process)
 
     def close(self) -> None:
         """End the workers, whatever they are doing."""
@@ -82,7 +110,8 @@ class Workers:
         with self._lock:
             if self._closed:
                 raise Unavailable("The server is stopping.", code="stopping", mend="Ask again when it is back.")
-            process = subprocess.Popen([sys.executable, "-P", "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            command = [sys.executable, "-P", "-m", __name__, *self._prepare]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             self._processes.add(process)
             return process
 
@@ -98,11 +127,16 @@ class Workers:
             self._processes.discard(process)
 
 
-def serve() -> None:
-    """Answer calls until stdin ends."""
+def serve(prepare: str = "") -> None:
+    """Answer calls until stdin ends. `prepare`: `module:function`, called first."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not end up among the answers
     os.nice(NICENESS)
+    # jsonschema would build a grammar with it, for a second, to check a format that nothing here has
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+    if prepare:
+        module, _, name = prepare.partition(":")
+        getattr(importlib.import_module(module), name)()
     while True:
         try:
             call = _read(sys.stdin.buffer)
@@ -113,7 +147,15 @@ def serve() -> None:
             answer = pickle.dumps((True, function(*args, **kwargs)))
         except Exception as error:  # noqa: BLE001 - it is the caller's
             answer = pickle.dumps((False, error.with_traceback(None)))
-        _write(answers, answer)
+        _write(answers, (b"1" if _resident() > LARGEST else b"0") + answer)
+
+
+def _resident() -> int:
+    """Bytes of memory that this process has now."""
+    import psutil
+
+    resident: int = psutil.Process().memory_info().rss
+    return resident
 
 
 def _write(stream: IO[bytes], message: bytes) -> None:
@@ -132,4 +174,4 @@ def _read(stream: IO[bytes]) -> bytes:
 
 
 if __name__ == "__main__":
-    serve()
+    serve(*sys.argv[1:])

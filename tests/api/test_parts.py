@@ -19,7 +19,7 @@ from jupyter_jobs.api.kernelspecs import blocking
 from jupyter_jobs.api.routes import ROUTES
 from jupyter_jobs.api.table import MethodNotAllowed, decode, find_route
 from jupyter_jobs.api.watch import DirectoryWatch, WatchfilesWatch
-from jupyter_jobs.api.worker import Workers
+from jupyter_jobs.api.worker import LARGEST, Workers
 from jupyter_jobs.errors import BadInput, Conflict, JobsError, NotFound, Unavailable
 from tests.api.running import SECONDS
 
@@ -133,6 +133,39 @@ class TestWorkers:
         finally:
             workers.close()
 
+    def test_one_that_has_grown_is_replaced_after_its_answer(self) -> None:
+        workers = Workers(1, "tests.api.test_parts:make_ready")
+        try:
+            process = workers.call(os.getpid)
+            assert workers.call(grow, 100) == 100
+            assert workers.call(os.getpid) == process
+            assert workers.call(grow, LARGEST) == LARGEST
+            assert workers.call(os.getpid) != process
+            with pytest.raises(ProcessLookupError):
+                os.kill(process, 0)
+            assert workers.call(os.getenv, "PREPARED") == "yes"
+            with pytest.raises(Conflict):
+                workers.call(grow_and_fail, LARGEST)
+            assert workers.call(abs, -1) == 1
+        finally:
+            workers.close()
+
+    def test_one_is_started_before_it_is_needed(self) -> None:
+        workers = Workers(2, "tests.api.test_parts:make_ready")
+        try:
+            assert not workers.started
+            workers.ready()
+            assert workers.started
+            (process,) = workers._processes
+            workers.ready()
+            assert workers._processes == {process}
+            assert workers.call(os.getpid) == process.pid
+            assert workers.call(os.getenv, "PREPARED") == "yes"
+        finally:
+            workers.close()
+        workers.ready()
+        assert not workers.started
+
     def test_closing_ends_what_is_under_way(self, tmp_path: Path) -> None:
         gate = tmp_path / "gate"
         os.mkfifo(gate)
@@ -158,6 +191,23 @@ class TestWorkers:
 
 def fail() -> None:
     raise Conflict("said", code="c", mend="m", field="f")
+
+
+_grown: list[bytes] = []
+
+
+def make_ready() -> None:
+    os.environ["PREPARED"] = "yes"
+
+
+def grow(size: int) -> int:
+    _grown.append(b"x" * size)
+    return size
+
+
+def grow_and_fail(size: int) -> None:
+    grow(size)
+    fail()
 
 
 def print_much() -> int:
