@@ -34,6 +34,9 @@ STATIC = Path(__file__).parent / "static"
 HEARTBEAT_SECONDS = 60.0
 """How often active runs are reported as activity; idle cullers look every few minutes."""
 WORKERS = 2
+"""Processes for freezing, and as many for rendering."""
+LEADING_TO_PAGES = frozenset({"listRuns", "showRun"})
+"""Routes that a person asks for before the page of a run."""
 PREFIX = "JUPYTER_JOBS_"
 """Of the environment variables by which a kernel finds us."""
 
@@ -60,6 +63,7 @@ class JobsApp(ExtensionApp):
         self._reading = ThreadPoolExecutor(4, "jupyter_jobs reading")
         self._telling = ThreadPoolExecutor(1, "jupyter_jobs telling")
         self._workers = Workers(WORKERS)
+        self._renderers = Workers(WORKERS, "jupyter_jobs.reports.html:prepare")
         self._context: Context | None = None
         self._opening = asyncio.Lock()
         self._news: News | None = None
@@ -102,6 +106,7 @@ class JobsApp(ExtensionApp):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._workers.close()
+        self._renderers.close()
         for pool in (self._quick, self._slow, self._reading, self._telling):
             pool.shutdown(wait=False, cancel_futures=True)
         if self._news is not None:
@@ -128,6 +133,8 @@ class JobsApp(ExtensionApp):
         from sqlalchemy.exc import OperationalError
 
         context = replace(await self.context(), user=user)
+        if route.name in LEADING_TO_PAGES and not self._renderers.started:
+            self._slow.submit(self._renderers.ready)
         try:
             return await _in(self._slow if route.slow else self._quick, partial(route.endpoint, context, request))
         except OperationalError as error:
@@ -175,6 +182,7 @@ class JobsApp(ExtensionApp):
             locate=self._locate,
             user="",
             heavy=self._workers.call,
+            render=self._renderers.call,
             nudge=lambda: cast(None, loop.call_soon_threadsafe(self._nudged)),
         )
 

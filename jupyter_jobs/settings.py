@@ -30,6 +30,9 @@ class Jobs(Configurable):
     fork = Bool(True, help="Fork runners and Python kernels from warm processes (Linux). If not, each is started by itself.").tag(config=True)
     fork_memory = Int(0, min=0, help="Bytes that warm processes may hold together. 0: a quarter of the machine's memory.").tag(config=True)
     freeze_environment = Bool(True, help="Freeze the kernel's environment. If not, it is recorded and checked.").tag(config=True)
+    html_cache_max_bytes = Int(GIB // 2, min=0, help="Rendered notebooks that are kept, in bytes; those not looked at for longest go first.").tag(
+        config=True
+    )
 
     @default("data_dir")
     def _default_data_dir(self) -> str:

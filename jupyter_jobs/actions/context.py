@@ -37,7 +37,8 @@ class Heavy(Protocol):
 
 @dataclass(frozen=True)
 class Context:
-    """`locate` turns a path as a person gives it into a file; `user` is who asks; `nudge` tells the dispatcher that the store changed."""
+    """`locate` turns a path as a person gives it into a file; `user` is who asks; `render` is `heavy` for pages,
+    which do not wait for other work; `nudge` tells the dispatcher that the store changed."""
 
     engine: Engine
     settings: Jobs
@@ -46,6 +47,7 @@ class Context:
     locate: Callable[[str], Located]
     user: str
     heavy: Heavy
+    render: Heavy
     nudge: Callable[[], None]
 
 
@@ -72,5 +74,6 @@ def local_context(settings: Jobs, nudge: Callable[[], None]) -> Context:
         locate=locate_file,
         user=getpass.getuser(),
         heavy=in_place,
+        render=in_place,
         nudge=nudge,
     )

@@ -20,6 +20,11 @@ def runs_dir(data_dir: Path, job: str) -> Path:
     return data_dir / "runs" / job
 
 
+def html_dir(data_dir: Path) -> Path:
+    """Folder of the rendered pages of all jobs, a folder for each."""
+    return data_dir / "html"
+
+
 def run_dir(data_dir: Path, run: str, attempt: int) -> Path:
     """The run directory of an attempt of run `<job>-<number>`."""
     job, _, number = run.rpartition("-")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from jupyter_jobs.actions.places import job_dir, jobs_dir, runs_dir
+from jupyter_jobs.actions.places import html_dir, job_dir, jobs_dir, runs_dir
 from jupyter_jobs.store import jobs, snapshots
 from jupyter_jobs.store.database import read, write
 
@@ -64,6 +64,9 @@ def prune(engine: Engine, data_dir: Path) -> None:
             for folder in _names(data_dir / "runs"):
                 if folder not in known_jobs:
                     remove_tree(runs_dir(data_dir, folder))
+            for folder in _names(html_dir(data_dir)):
+                if folder not in known_jobs:
+                    remove_tree(html_dir(data_dir) / folder)
             for digest in _names(data_dir / "snapshots"):
                 if digest not in known_snapshots:
                     remove_tree(data_dir / "snapshots" / digest)

@@ -63,12 +63,14 @@ class Stream(Protocol):
         """The same as plain text, as far as it goes now, with a name to save it as; None where there is no such form."""
 
 
-def file_document(path: Path, media_type: str, *, attachment: str = "", headers: Mapping[str, str] | None = None) -> Document:
-    """The file at `path`. Raises FileNotFoundError. The ETag is of the content, so the file is read once for it."""
+def file_document(path: Path, media_type: str, *, attachment: str = "", etag: str = "") -> Document:
+    """The file at `path`. Raises FileNotFoundError. Without an ETag the file is read once for one of its content."""
+    if etag:
+        return Document(media_type, lambda: read_chunks(path), attachment, path.stat().st_size, etag)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
         length = file.tell()
-    return Document(media_type, lambda: read_chunks(path), attachment, length, digest, headers or {})
+    return Document(media_type, lambda: read_chunks(path), attachment, length, digest)
 
 
 def read_chunks(path: Path) -> Iterator[bytes]:

@@ -223,7 +223,8 @@ def follow_run_logs(context: Context, request: RunLogs) -> Stream:
 
 
 def show_html(context: Context, request: RunHtml) -> Document:
-    return file_document(page_of(context, request.run, inline=request.inline, theme=request.theme), "text/html; charset=utf-8")
+    page = page_of(context, request.run, inline=request.inline, theme=request.theme)
+    return file_document(page, "text/html; charset=utf-8", etag=page.stem)
 
 
 def get_notebook(context: Context, request: OneRun) -> Document:

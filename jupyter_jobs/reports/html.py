@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal, TypedDict, Unpack
 
-from jupyter_jobs.errors import BadInput, NotFound, Unavailable
+from jupyter_jobs.errors import BadInput, NotFound, TooLarge, Unavailable
 from jupyter_jobs.model import Json
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+    from jupyter_jobs.reports.exporter import Exporter
     from jupyter_jobs.reports.media import Library
 
 Banner = Mapping[str, Json]
@@ -32,7 +32,8 @@ Theme = Literal["auto", "light", "dark"]
 
 VENDOR = Path(__file__).parent.parent / "static" / "vendor"
 TEMPLATES = Path(__file__).parent / "templates"
-KEPT_PAGES = 3
+MAX_NOTEBOOK = 256 << 20
+"""Bytes of a notebook that is rendered; reading it takes some six times as much memory."""
 
 # plotly and mermaid look for `define` when they load, so require.js comes after them
 _ORDER: tuple[Library, ...] = ("mathjax", "plotly", "mermaid", "require", "widgets")
@@ -40,137 +41,118 @@ _PLACEHOLDER = re.compile(r'<script src="inline:(\w+)"></script>')
 _OURS = ("injected-parameters", "papermill-error-cell-tag")
 
 
-def render_html(
-    notebook: Path,
-    *,
-    assets: str = "inline",
-    banner: Banner | None = None,
-    files_root: Path | Sequence[Path] | None = None,
-    folder: str = "",
-    theme: Theme = "auto",
-    title: str = "",
-) -> str:
+class Look(TypedDict, total=False):
+    """How a notebook is shown, besides what is in it.
+
+    `assets`: `inline` (the default) for one self-contained page, else the URL of the folder that serves the files of `static/vendor/`. `files_root`:
+    where relative images are looked for, one folder or several in order (a run's files, then its snapshot's tree); `folder`: the notebook's own,
+    relative to it. `theme` `auto` follows the browser. `download`: the URL of the notebook itself, for the marks of what is left out.
+    """
+
+    assets: str
+    banner: Banner
+    files_root: Path | Sequence[Path] | None
+    folder: str
+    theme: Theme
+    title: str
+    download: str
+
+
+def render_html(notebook: Path, **look: Unpack[Look]) -> str:
     """The page of a notebook, as text.
 
-    `assets`: `inline` for one self-contained page, else the URL of the folder that serves the files of `static/vendor/`. `files_root`: where relative
-    images are looked for, one folder or several in order (a run's files, then its snapshot's tree); `folder`: the notebook's own, relative to it.
-    `theme` `auto` follows the browser. `NotFound` without the notebook, `BadInput` where it is none, `Unavailable` where libraries are needed inline
-    and were not built.
+    `NotFound` without the notebook, `BadInput` where it is none, `TooLarge`, `Unavailable` where libraries are needed inline and were not built.
     """
+    with open_notebook(notebook) as file:
+        return render_file(file, **look)
+
+
+def open_notebook(notebook: Path) -> IO[bytes]:
+    """The notebook's file, open. Raises `NotFound`."""
     try:
-        raw = notebook.read_bytes()
+        return notebook.open("rb")
     except FileNotFoundError as error:
         raise NotFound(f"There is no notebook {notebook.name} yet.", code="notebook_not_found", mend="Wait until its first cell has run.") from error
-    return _render(raw, notebook, assets, banner or {}, _roots(files_root), folder, theme, title)
 
 
-def cached_html(
-    notebook: Path,
-    cache_dir: Path,
-    *,
-    assets: str = "inline",
-    banner: Banner | None = None,
-    files_root: Path | Sequence[Path] | None = None,
-    folder: str = "",
-    theme: Theme = "auto",
-    title: str = "",
-) -> Path:
-    """The file that holds the page, made unless it is there already for the same notebook, arguments and template. The rest as `render_html`.
+def render_file(file: IO[bytes], **look: Unpack[Look]) -> str:
+    """The page of the notebook in an open file. Raises as `render_html`."""
+    from jupyter_jobs.reports.media import embed_media, libraries
 
-    A page is written atomically. Of the pages that differ only in the notebook (a run under way) the last three are kept.
-    """
-    try:
-        raw = notebook.read_bytes()
-    except FileNotFoundError as error:
-        raise NotFound(f"There is no notebook {notebook.name} yet.", code="notebook_not_found", mend="Wait until its first cell has run.") from error
-    roots = _roots(files_root)
-    variant = _digest(json.dumps([assets, folder, theme, title, [str(root) for root in roots]]), 8)
-    content = _digest("\0".join([_version(), json.dumps(dict(banner or {}), sort_keys=True), hashlib.sha256(raw).hexdigest()]), 32)
-    page = cache_dir / f"{variant}-{content}.html"
-    if page.is_file():
-        return page
-    text = _render(raw, notebook, assets, banner or {}, roots, folder, theme, title)
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=cache_dir, prefix=".page-")
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
-        file.write(text)
-    Path(temporary).replace(page)
-    siblings = sorted((path for path in cache_dir.glob(f"{variant}-*.html") if path != page), key=_modified, reverse=True)
-    for old in siblings[KEPT_PAGES - 1 :]:
-        old.unlink(missing_ok=True)
-    return page
-
-
-def _render(raw: bytes, path: Path, assets: str, banner: Banner, roots: list[Path], folder: str, theme: Theme, title: str) -> str:
-    # nbconvert takes seconds to import, and most that import this module never render
-    from nbconvert.exporters import HTMLExporter
-    from traitlets.config import Config
-
-    from jupyter_jobs.reports.media import PLOTLY, embed_media, libraries, localise_outputs, tidy_outputs
-
-    notebook = _read(raw, path)
-    tidy_outputs(notebook)
-    needed = localise_outputs(notebook) | libraries(notebook)
-    config = Config()
-    config.NbConvertBase.display_data_priority = ["application/vnd.jupyter.widget-view+json", PLOTLY, *_PRIORITY]
-    exporter = HTMLExporter(  # type: ignore[no-untyped-call]
-        config=config,
-        template_name="jobs",
-        extra_template_basedirs=[str(TEMPLATES)],
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        exclude_anchor_links=True,
-        theme=theme,
-    )
+    assets, theme, folder = look.get("assets", "inline"), look.get("theme", "auto"), look.get("folder", "")
+    path = Path(file.name)
+    notebook, hosted = _read(file, path)
+    needed = hosted | libraries(notebook)
     resources = {
-        "metadata": {"name": title or path.stem, "path": ""},
+        "metadata": {"name": look.get("title") or path.stem, "path": ""},
         "jobs": {
-            "banner": {key: value for key, value in banner.items() if value not in (None, "")},
+            "banner": {key: value for key, value in look.get("banner", {}).items() if value not in (None, "")},
             "cells": _cells(notebook),
+            "download": look.get("download", ""),
             "head": [script_tag(library, assets) for library in _ORDER if library in needed],
             "page": json.dumps({"folder": folder, "theme": theme}),
         },
     }
+    exporter = _exporter()
+    exporter.theme = theme
     page, _ = exporter.from_notebook_node(notebook, resources)
-    page = embed_media(page, roots, folder)
+    page = embed_media(page, roots_of(look.get("files_root")), folder)
     return _PLACEHOLDER.sub(lambda match: f"<script>{_vendored(match[1])}</script>", page)
 
 
-_PRIORITY = (
-    "application/javascript",
-    "text/html",
-    "text/markdown",
-    "image/svg+xml",
-    "text/vnd.mermaid",
-    "text/latex",
-    "image/png",
-    "image/jpeg",
-    "image/gif",
-    "text/plain",
-)
+def prepare() -> None:
+    """Do what the first page costs besides itself: imports of more than a second, compiling templates."""
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+    cells = [new_markdown_cell("# `1`"), new_code_cell("1")]  # type: ignore[no-untyped-call]
+    resources = {"metadata": {"name": ""}, "jobs": {"banner": {}, "cells": {}, "head": [], "page": "{}"}}
+    _exporter().from_notebook_node(new_notebook(cells=cells), resources)  # type: ignore[no-untyped-call]
 
 
-def _read(raw: bytes, path: Path) -> NotebookNode:
-    """An executed notebook, which is nbformat 4 as we write it. Not validated: that takes a minute where there are 100,000 outputs."""
+@cache
+def _exporter() -> Exporter:
+    # nbconvert takes seconds to import, and most that import this module never render
+    from jupyter_jobs.reports.exporter import make_exporter
+
+    return make_exporter(TEMPLATES)
+
+
+def _read(file: IO[bytes], path: Path) -> tuple[NotebookNode, set[Library]]:
+    """An executed notebook, which is nbformat 4 as we write it, as far as it is shown; and the libraries that its outputs would have loaded from
+    elsewhere. Not validated: that takes a minute where there are 100,000 outputs."""
     from nbformat import from_dict
     from nbformat.v4.rwbase import rejoin_lines
 
+    from jupyter_jobs.reports.length import tidy_outputs, valid_outputs
+    from jupyter_jobs.reports.media import localise_outputs
+
+    raw = file.read(MAX_NOTEBOOK + 1)
+    if len(raw) > MAX_NOTEBOOK:
+        raise TooLarge(
+            f"{path.name} has more than {MAX_NOTEBOOK >> 20} MiB, too much for a page.", code="notebook_too_large", mend="Download the notebook."
+        )
     try:
         data: object = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{path.name} is not JSON: {error}.", code="notebook_invalid", mend="Run it again.", file=path.name) from error
+    del raw
     if (
         not isinstance(data, dict)
         or data.get("nbformat") != 4
         or not isinstance(data.get("cells"), list)
         or not all(isinstance(cell, dict) for cell in data["cells"])
+        or not isinstance(data.setdefault("metadata", {}), dict)
     ):
         raise BadInput(f"{path.name} is no notebook of nbformat 4.", code="notebook_invalid", mend="Save it with a newer Jupyter.", file=path.name)
-    data.setdefault("metadata", {})
     for number, cell in enumerate(data["cells"], start=1):
         cell.setdefault("id", f"cell-{number}")
+        if cell.get("cell_type") == "code":
+            cell["outputs"] = valid_outputs(cell.get("outputs"))
+    # before anything is copied: what is left is small
+    needed = localise_outputs(data)
+    tidy_outputs(data)
     notebook: NotebookNode = rejoin_lines(from_dict(data))  # type: ignore[no-untyped-call]
-    return notebook
+    return notebook, needed
 
 
 def script_tag(library: Library, assets: str) -> str:
@@ -206,31 +188,25 @@ def _vendored(library: str) -> str:
     return re.sub(r"<(/script|!--)", lambda match: "<\\" + match[1], text, flags=re.IGNORECASE)
 
 
-@lru_cache(maxsize=1)
+@cache
 def _vendor_version() -> str:
     versions = VENDOR / "versions.json"
-    return _digest(versions.read_text(), 8) if versions.is_file() else "0"
+    return digest(versions.read_text(), 8) if versions.is_file() else "0"
 
 
-@lru_cache(maxsize=1)
-def _version() -> str:
+@cache
+def renderer_version() -> str:
     """Changes whenever the same notebook would give another page."""
-    from nbconvert import __version__
+    sources = [path for path in [*TEMPLATES.rglob("*"), *Path(__file__).parent.glob("*.py")] if path.is_file()]
+    libraries = [version(name) for name in ("nbconvert", "mistune", "pygments")]
+    return digest("\0".join([*libraries, _vendor_version(), *(path.read_text(encoding="utf-8") for path in sorted(sources))]), 16)
 
-    sources = sorted(path for path in [*TEMPLATES.rglob("*"), Path(__file__), Path(__file__).with_name("media.py")] if path.is_file())
-    return _digest("\0".join([__version__, _vendor_version(), *(path.read_text(encoding="utf-8") for path in sources)]), 16)
 
-
-def _roots(files_root: Path | Sequence[Path] | None) -> list[Path]:
+def roots_of(files_root: Path | Sequence[Path] | None) -> list[Path]:
+    """The folders in which relative images are looked for."""
     return [] if files_root is None else [files_root] if isinstance(files_root, Path) else list(files_root)
 
 
-def _modified(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0  # another process has removed it meanwhile
-
-
-def _digest(text: str, length: int) -> str:
+def digest(text: str, length: int) -> str:
+    """The first hexadecimal digits of the text's sha256."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:length]

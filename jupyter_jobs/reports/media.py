@@ -1,4 +1,5 @@
-"""What an executed notebook shows besides text: the libraries its page needs, images as data, outputs of a readable length."""
+"""What an executed notebook shows besides text: the libraries its page needs, images as data. What is in it may be meant to make this slow, so
+everything here goes through a text once."""
 
 from __future__ import annotations
 
@@ -6,28 +7,29 @@ import base64
 import html
 import mimetypes
 import re
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from nbformat import NotebookNode
 
+from jupyter_jobs.reports.length import WIDGET_STATE, WIDGET_VIEW
+from jupyter_jobs.reports.length import joined_text as _text
+
 Library = Literal["mathjax", "require", "widgets", "mermaid", "plotly"]
 
-MAX_LINES = 4_000
-MAX_CHARACTERS = 500_000
-MAX_LINE = 20_000
 MAX_FILE_BYTES = 16 << 20
 MAX_TOTAL_BYTES = 64 << 20
 PLOTLY = "application/vnd.plotly.v1+json"
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+MAX_URL = 2_000
+"""Characters of an address that is looked at."""
+BUNDLE = 500_000
+"""Characters from which on a script may be a whole plotly.js."""
 
 _MATH = re.compile(r"\$[^$]+\$|\\\(|\\\[|\\begin\{", re.DOTALL)
 _REQUIRE = re.compile(r"\brequire(js)?\s*[.(]|\bdefine\s*\(")
-_FENCE = re.compile(r"^\s*(```+|~~~+)\s*\{?mermaid\b", re.MULTILINE)
+_FENCE = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*\{?mermaid\b", re.MULTILINE)
 _PLOTLY_USE = re.compile(r"\bPlotly\.|plotly-graph-div|['\"]plotly['\"]")
 _HOSTED: tuple[tuple[re.Pattern[str], Library], ...] = (
     (re.compile(r"//cdn\.plot\.ly/|/plotly(\.js|-[\d.]+|-latest)?[^/\"']*(\.min)?\.js", re.IGNORECASE), "plotly"),
@@ -36,57 +38,29 @@ _HOSTED: tuple[tuple[re.Pattern[str], Library], ...] = (
     (re.compile(r"html-manager", re.IGNORECASE), "widgets"),
     (re.compile(r"/mermaid[@/.]", re.IGNORECASE), "mermaid"),
 )
-_SCRIPT = re.compile(r"<script\b(?P<attributes>[^>]*)>(?P<body>.*?)</script\s*>", re.IGNORECASE | re.DOTALL)
+_SCRIPT = re.compile(r"<script\b([^<>]*)>", re.IGNORECASE)
+_END = {name: re.compile(rf"</{name}\s*>", re.IGNORECASE) for name in ("script", "style")}
 _SRC = re.compile(r"""\bsrc\s*=\s*("(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>[^\s>]+))""", re.IGNORECASE)
-_TAG = re.compile(
-    r"<(?P<whole>script|style)\b.*?</(?P=whole)\s*>|<!--.*?-->|<(?P<name>img|source|video|audio|embed)\b(?P<attributes>(?:\"[^\"]*\"|'[^']*'|[^>\"'])*)>",
-    re.IGNORECASE | re.DOTALL,
-)
+_TAG = re.compile(r"<(?:(?P<raw>script|style)\b|(?P<comment>!--)|(?P<name>img|source|video|audio|embed)\b)", re.IGNORECASE)
+_ATTRIBUTES = re.compile(r"((?:\"[^\"]*\"|'[^']*'|[^<>\"']++)*+)>")
 
 
-def tidy_outputs(notebook: NotebookNode) -> None:
-    """Make long and chatty outputs readable, in place: streams joined, progress bars at their last state, long texts cut with a mark."""
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs = _joined(cell.outputs)
-            for output in cell.outputs:
-                if output.output_type == "stream":
-                    output["text"] = shorten(_overwritten(output["text"]))
-                elif "text/plain" in output.get("data", {}):
-                    output.data["text/plain"] = shorten(_text(output.data["text/plain"]))
-
-
-def shorten(text: str) -> str:
-    """The first and last lines of a long text, with a mark that says how much is left out."""
-    lines = text.split("\n")
-    if len(lines) <= MAX_LINES and len(text) <= MAX_CHARACTERS:
-        return text
-    lines = [line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]} … {len(line) - MAX_LINE:,} more characters in this line" for line in lines]
-    half, room = MAX_LINES // 2, MAX_CHARACTERS // 2
-    head, tail = _within(lines[:half], room), _within(lines[: half - 1 : -1][:half], room)[::-1]
-    left_out = len(lines) - len(head) - len(tail)
-    return (
-        "\n".join([*head, f"\n⋯ {left_out:,} lines are not shown here; the run's log and notebook have them all ⋯\n", *tail])
-        if left_out > 0
-        else "\n".join(lines)
-    )
-
-
-def localise_outputs(notebook: NotebookNode) -> set[Library]:
+def localise_outputs(notebook: dict[str, Any]) -> set[Library]:
     """Take scripts that only load a library, or are a whole plotly.js, out of HTML outputs, in place; returns what they would have loaded."""
     needed: set[Library] = set()
-
-    def replace(match: re.Match[str]) -> str:
-        library = _loads(match)
-        if library:
-            needed.add(library)
-        return "" if library else match[0]
-
-    for cell in notebook.cells:
+    for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if PLOTLY not in data and "text/html" in data:
-                data["text/html"] = _SCRIPT.sub(replace, _text(data["text/html"]))
+                markup = _text(data["text/html"])
+                kept, at = [], 0
+                for begin, end, attributes, body in _scripts(markup):
+                    library = _loads(attributes, body)
+                    if library:
+                        needed.add(library)
+                        kept.append(markup[at:begin])
+                        at = end
+                data["text/html"] = "".join([*kept, markup[at:]])
     return needed
 
 
@@ -111,23 +85,59 @@ def embed_media(page: str, roots: Sequence[Path], folder: str) -> str:
     """
     left = [MAX_TOTAL_BYTES]
     known: dict[str, str] = {}
-
-    def replace(match: re.Match[str]) -> str:
-        src = _SRC.search(match["attributes"]) if match["name"] else None
-        if src is None:
-            return match[0]
-        url = html.unescape(src["double"] or src["single"] or src["bare"] or "")
-        parts = urlsplit(url)
+    pieces, done = [], 0
+    for begin, end, name, attributes in _media_tags(page):
+        src = _SRC.search(attributes)
+        written = (src["double"] or src["single"] or src["bare"] or "") if src else ""
+        if src is None or written.startswith("data:") or len(written) > MAX_URL:
+            continue
+        url = html.unescape(written)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            continue
         if parts.scheme or parts.netloc or not parts.path:
-            return match[0]
+            continue
         if url not in known:
             known[url] = _data_uri(unquote(parts.path), roots, folder, left)
         if known[url].startswith("data:"):
-            attributes = match["attributes"]
-            return f'<{match["name"]}{attributes[: src.start()]}src="{known[url]}"{attributes[src.end() :]}>'
-        return f'<span class="jj-missing">{html.escape(unquote(parts.path))}: {known[url]}</span>'
+            instead = f'<{name}{attributes[: src.start()]}src="{known[url]}"{attributes[src.end() :]}>'
+        else:
+            instead = f'<span class="jj-missing">{html.escape(unquote(parts.path))}: {known[url]}</span>'
+        pieces += [page[done:begin], instead]
+        done = end
+    return "".join([*pieces, page[done:]])
 
-    return _TAG.sub(replace, page)
+
+def _media_tags(page: str) -> Iterator[tuple[int, int, str, str]]:
+    """Where tags that show a file begin and end, their names and attributes; not those in scripts, styles and comments."""
+    at = 0
+    while tag := _TAG.search(page, at):
+        if tag["name"]:
+            attributes = _ATTRIBUTES.match(page, tag.end())
+            if attributes:
+                yield tag.start(), attributes.end(), tag["name"], attributes[1]
+            at = attributes.end() if attributes else tag.end()
+        else:
+            at = page.find("-->", tag.end()) if tag["comment"] else _end(tag["raw"], page, tag.end())
+            if at < 0:
+                return
+
+
+def _scripts(markup: str) -> Iterator[tuple[int, int, str, str]]:
+    """Where the scripts of HTML begin and end, their attributes and bodies."""
+    at = 0
+    while script := _SCRIPT.search(markup, at):
+        at = _end("script", markup, script.end())
+        if at < 0:
+            return
+        yield script.start(), at, script[1], markup[script.end() : markup.rindex("<", script.end(), at)]
+
+
+def _end(name: str, text: str, at: int) -> int:
+    """Where the element ends whose content begins at `at`; -1 if it does not."""
+    found = _END[name.lower()].search(text, at)
+    return found.end() if found else -1
 
 
 def _data_uri(path: str, roots: Sequence[Path], folder: str, left: list[int]) -> str:
@@ -163,47 +173,21 @@ def _needs(data: dict[str, object]) -> set[Library]:
     needed |= {"require"} if _REQUIRE.search(script) else set()
     needed |= {"plotly"} if _PLOTLY_USE.search(script) else set()
     needed |= {"mermaid"} if "text/vnd.mermaid" in data or "mermaid.initialize" in script else set()
-    prose = _SCRIPT.sub("", markup) + _text(data.get("text/markdown", ""))
-    needed |= {"mathjax"} if "text/latex" in data or _MATH.search(prose) else set()
+    prose, at = [_text(data.get("text/markdown", ""))], 0
+    for begin, end, _, _ in _scripts(markup):
+        prose.append(markup[at:begin])
+        at = end
+    prose.append(markup[at:])
+    needed |= {"mathjax"} if "text/latex" in data or _MATH.search("".join(prose)) else set()
     return needed
 
 
-def _loads(match: re.Match[str]) -> Library | None:
+def _loads(attributes: str, body: str) -> Library | None:
     """The library that a script tag only loads."""
-    src, body = _SRC.search(match["attributes"]), match["body"]
+    src = _SRC.search(attributes)
     if src is not None:
-        url = src["double"] or src["single"] or src["bare"] or ""
+        url = (src["double"] or src["single"] or src["bare"] or "")[:MAX_URL]
         return next((library for pattern, library in _HOSTED if pattern.search(url)), None)
-    if "plotly.js v" in body[:4_000] and len(body) > MAX_CHARACTERS:
+    if "plotly.js v" in body[:4_000] and len(body) > BUNDLE:
         return "plotly"
     return "plotly" if "//cdn.plot.ly/" in body and "newPlot" not in body else None
-
-
-def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    joined: list[NotebookNode] = []
-    for stream, group in groupby(outputs, key=lambda output: output.name if output.output_type == "stream" else ""):
-        alike = list(group)
-        if stream:
-            alike[0]["text"] = "".join(_text(output.text) for output in alike)
-        joined.extend(alike[:1] if stream else alike)
-    return joined
-
-
-def _overwritten(text: str) -> str:
-    """Lines as a terminal shows them in the end: what follows a carriage return replaces the line."""
-    if "\r" not in text:
-        return text
-    return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
-
-
-def _within(lines: list[str], room: int) -> list[str]:
-    used = 0
-    for index, line in enumerate(lines):
-        used += len(line) + 1
-        if used > room:
-            return lines[:index]
-    return lines
-
-
-def _text(value: object) -> str:
-    return "".join(value) if isinstance(value, list) else str(value)

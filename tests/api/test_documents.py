@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 from pathlib import Path
 
 import nbformat
@@ -10,11 +12,13 @@ import pytest
 from traitlets.config import Config
 
 from jupyter_jobs.actions.places import run_dir
+from jupyter_jobs.client import Client
 from jupyter_jobs.lifecycle import RunState
 from jupyter_jobs.model import RunFile
 from jupyter_jobs.runner.workspace import artifact_root
 from jupyter_jobs.settings import Jobs
 from jupyter_jobs.store import artifacts, runs
+from jupyter_jobs.transports import LocalTransport
 from tests.api.running import Dispatcher, Running, error_of
 from tests.factories import bring_to, make_job, notebook
 
@@ -71,6 +75,71 @@ async def test_the_page_is_sandboxed_whatever_the_settings_say(server: Running, 
     dark = await server.get(f"runs/{run}/html", theme="dark")
     assert dark.code == 200
     assert (await server.get(f"runs/{run}/html", theme="pink")).code == 400
+
+
+async def test_a_kept_page_is_answered_as_a_new_one(server: Running, dispatcher: Dispatcher, settings: Jobs, run: str) -> None:
+    first = await server.get(f"runs/{run}/html")
+    again = await server.get(f"runs/{run}/html")
+    kept = list((Path(settings.data_dir) / "html").glob("*/*"))
+    assert [page.read_bytes() for page in kept] == [first.body]
+    assert (again.code, again.body) == (200, first.body)
+    changing = ("Date", "Set-Cookie")
+    assert [header for header in again.headers.get_all() if header[0] not in changing] == [
+        header for header in first.headers.get_all() if header[0] not in changing
+    ]
+    assert again.headers.get_list("Content-Security-Policy") == [SANDBOX]
+    # it is sent from there, and nothing is rendered again
+    kept[0].write_bytes(b"kept")
+    assert (await server.get(f"runs/{run}/html")).body == b"kept"
+    job = dispatcher.write(make_job, runs_count=1)
+    other = run_dir(Path(settings.data_dir), f"{job}-1", 1)
+    other.mkdir(parents=True)
+    (other / "output.ipynb").hardlink_to(run_dir(Path(settings.data_dir), run, 1) / "output.ipynb")
+    (other / "run.json").write_text(json.dumps({"workspace": {"mode": "overlay"}}))
+    dispatcher.write(bring_to, f"{job}-1", RunState.RUNNING)
+    assert b"hello" in (await server.get(f"runs/{job}-1/html")).body
+    deleted = run.rpartition("-")[0]
+    assert (await server.ask("DELETE", f"jobs/{deleted}")).code == 204
+    assert [folder.name for folder in (Path(settings.data_dir) / "html").iterdir()] == [job]
+
+
+async def test_the_command_line_finds_the_servers_pages(server: Running, settings: Jobs, run: str) -> None:
+    page = await server.get(f"runs/{run}/html", inline="true", theme="auto")
+    (kept,) = (Path(settings.data_dir) / "html").glob("*/*")
+    kept.write_bytes(b"kept")
+    with Client(LocalTransport(settings)) as client:
+        assert await asyncio.to_thread(client.html, run, inline=True) == "kept"
+    assert b"hello" in page.body
+    assert list((Path(settings.data_dir) / "html").glob("*/*")) == [kept]
+
+
+async def test_the_page_of_a_run_under_way_is_not_kept_for_the_end(server: Running, dispatcher: Dispatcher, settings: Jobs) -> None:
+    job = dispatcher.write(make_job, runs_count=1)
+    folder = run_dir(Path(settings.data_dir), f"{job}-1", 1)
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps({"workspace": {"mode": "overlay"}}))
+    nbformat.write(notebook(["print('begun')"]), folder / "output.ipynb")
+    dispatcher.write(bring_to, f"{job}-1", RunState.RUNNING)
+    partial = await server.get(f"runs/{job}-1/html")
+    assert b"jj-state-running" in partial.body
+    dispatcher.write(runs.move, f"{job}-1", RunState.COMPLETE, attempt=1)
+    ended = await server.ask("GET", f"runs/{job}-1/html", headers={"If-None-Match": partial.headers["ETag"]})
+    assert ended.code == 200
+    assert b"jj-state-complete" in ended.body
+
+
+async def test_looking_at_a_run_starts_a_renderer(server: Running, run: str) -> None:
+    assert (await server.get("jobs")).code == 200
+    assert not server.jobs._renderers.started
+    assert (await server.get(f"runs/{run}")).code == 200
+    # nobody waits for it: ends when all that was begun is done
+    await asyncio.to_thread(server.jobs._slow.shutdown)
+    assert server.jobs._renderers.started
+    assert await asyncio.to_thread(server.jobs._renderers.call, is_imported, "nbconvert.exporters")
+
+
+def is_imported(module: str) -> bool:
+    return module in sys.modules
 
 
 async def test_files_are_downloads(server: Running, run: str) -> None:

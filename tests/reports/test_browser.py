@@ -11,6 +11,7 @@ from nbformat import NotebookNode, v4, write
 from PIL import Image
 from playwright.async_api import Browser
 
+from jupyter_jobs.reports import length
 from jupyter_jobs.reports.html import render_html
 from tests.reports.sandboxed_page import Shown, Site, show
 
@@ -143,6 +144,18 @@ async def test_a_click_on_a_link_tells_the_parent_and_goes_nowhere(browser: Brow
         {"jupyter-jobs": "open", "path": "reports/other.txt", "fragment": ""},
     ]
     assert await shown.frame.get_by_role("link", name="site").get_attribute("rel") == "noopener noreferrer"
+    assert shown.frame.url == f"{site.url}/page"
+
+
+async def test_what_is_left_out_is_had_by_a_click(browser: Browser, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(length, "MAX_OUTPUT", 10)
+    write(v4.new_notebook(cells=[displayed({"text/html": "x" * 11})]), tmp_path / "n.ipynb")
+    site.page = render_html(tmp_path / "n.ipynb", assets="/vendor", download="notebook")
+    shown = await show(browser, site)
+    assert await shown.frame.locator(".jj-cut").inner_text() == "11 characters of this output are not shown here. Download the notebook"
+    await shown.frame.get_by_role("link", name="Download the notebook").click()
+    await shown.outer.wait_for_function("messages.length >= 1")
+    assert await shown.outer.evaluate("messages") == [{"jupyter-jobs": "notebook"}]
     assert shown.frame.url == f"{site.url}/page"
 
 

@@ -1,17 +1,19 @@
-"""The page's text: what is embedded and what is not, long outputs, the cache."""
+"""The page's text: what is embedded and what is not, long outputs."""
 
 from __future__ import annotations
 
 import base64
 import os
+import re
 from pathlib import Path
 
 import pytest
 from nbformat import NotebookNode, from_dict, v4, write
 
-from jupyter_jobs.errors import BadInput, NotFound
-from jupyter_jobs.reports import media
-from jupyter_jobs.reports.html import KEPT_PAGES, cached_html, render_html
+from jupyter_jobs.errors import BadInput, NotFound, TooLarge
+from jupyter_jobs.reports import html, length, media
+from jupyter_jobs.reports.exporter import coloured
+from jupyter_jobs.reports.html import render_html
 
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
 
@@ -120,7 +122,7 @@ def test_a_hundred_thousand_lines_are_cut_with_a_mark(tmp_path: Path) -> None:
 
 
 def test_one_endless_line_is_cut_too() -> None:
-    short = media.shorten("x" * 5_000_000)
+    short = length.shorten("x" * 5_000_000)
     assert len(short) < 100_000
     assert "more characters in this line" in short
 
@@ -128,14 +130,14 @@ def test_one_endless_line_is_cut_too() -> None:
 def test_a_hundred_thousand_small_outputs_become_one() -> None:
     outputs = [printed(f"{number}\n") for number in range(100_000)]
     notebook = from_dict({"cells": [{"cell_type": "code", "source": "", "outputs": [*outputs, printed("bad\n", "stderr"), printed("more\n")]}]})
-    media.tidy_outputs(notebook)
-    assert [output.name for output in notebook.cells[0].outputs] == ["stdout", "stderr", "stdout"]
+    length.tidy_outputs(notebook)
+    assert [output.get("name") for output in notebook.cells[0].outputs] == ["stdout", None, "stderr", "stdout"]
     assert notebook.cells[0].outputs[0].text.startswith("0\n1\n2\n")
 
 
 def test_a_progress_bar_shows_its_last_state() -> None:
     notebook = v4.new_notebook(cells=[v4.new_code_cell("", outputs=[printed("0%\r", "stderr"), printed("50%\r100%\ndone\r\n", "stderr")])])
-    media.tidy_outputs(notebook)
+    length.tidy_outputs(notebook)
     assert notebook.cells[0].outputs[0].text == "100%\ndone\n"
 
 
@@ -150,31 +152,16 @@ def test_cells_are_numbered_as_in_the_source(tmp_path: Path) -> None:
     assert "An Exception" not in page
 
 
-def test_pages_are_cached_by_content(tmp_path: Path) -> None:
-    notebook, cache = saved(tmp_path, v4.new_code_cell("1")), tmp_path / "cache"
-    first = cached_html(notebook, cache, assets="/vendor")
-    inode = first.stat().st_ino
-    assert cached_html(notebook, cache, assets="/vendor") == first
-    assert first.stat().st_ino == inode
-    assert cached_html(notebook, cache, assets="/vendor", theme="dark") != first
-    assert cached_html(notebook, cache, assets="/vendor", banner={"label": "lr=1"}) != first
-    for number in range(6):
-        saved(tmp_path, v4.new_code_cell(f"x = {number}"))
-        last = cached_html(notebook, cache, assets="/vendor")
-    assert last.is_file()
-    kept = list(cache.glob(f"{last.name.split('-')[0]}-*.html"))
-    assert len(kept) == KEPT_PAGES
-    assert [path for path in cache.iterdir() if path.suffix != ".html"] == []
-
-
-def test_what_cannot_be_shown_is_named(tmp_path: Path) -> None:
+def test_what_cannot_be_shown_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NotFound, match=r"none\.ipynb"):
         render_html(tmp_path / "none.ipynb")
-    with pytest.raises(NotFound):
-        cached_html(tmp_path / "none.ipynb", tmp_path)
     (tmp_path / "bad.ipynb").write_text("{")
     with pytest.raises(BadInput):
         render_html(tmp_path / "bad.ipynb")
+    (tmp_path / "large.ipynb").write_bytes(b" " * 11)
+    monkeypatch.setattr(html, "MAX_NOTEBOOK", 10)
+    with pytest.raises(TooLarge, match=r"large\.ipynb"):
+        render_html(tmp_path / "large.ipynb")
 
 
 def test_scripts_of_libraries_from_elsewhere_are_taken_out(tmp_path: Path) -> None:
@@ -192,3 +179,91 @@ def test_scripts_of_libraries_from_elsewhere_are_taken_out(tmp_path: Path) -> No
     assert len(page) < 600_000
     assert "/vendor/plotly.js" in page
     assert "/vendor/require.js" in page
+
+
+def test_outputs_that_are_too_large_are_left_out_with_a_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(length, "MAX_OUTPUT", 1_000)
+    outputs = [
+        v4.new_output("display_data", {"image/png": "A" * 1_001, "text/plain": "<a figure>"}),
+        v4.new_output("display_data", {"text/html": "B" * 1_001}),
+        v4.new_output("display_data", {"text/html": "<b>small</b>"}),
+    ]
+    path = saved(tmp_path, v4.new_code_cell("", outputs=outputs))
+    page = render_html(path, assets="/vendor", download="notebook")
+    assert "A" * 100 not in page
+    assert "B" * 100 not in page
+    assert "&lt;a figure&gt;" in page
+    assert "<b>small</b>" in page
+    assert page.count("1,001 characters of this output are not shown here.") == 2
+    assert page.count('<a class="jj-notebook" href="notebook">Download the notebook</a>') == 2
+    assert "jj-notebook" not in render_html(path).partition("<main>")[2].rpartition("<script>")[0]
+
+
+def test_many_outputs_are_left_out_and_the_error_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(length, "MAX_OUTPUTS", 3)
+    shown = [v4.new_output("display_data", {"text/html": f"<i>{number}</i>"}) for number in range(10)]
+    error = v4.new_output("error", ename="E", evalue="why", traceback=["first line", "x" * 600_000, "the last words"])
+    page = render_html(saved(tmp_path, v4.new_code_cell("", outputs=[*shown, error])), assets="/vendor")
+    assert [number for number in range(10) if f"<i>{number}</i>" in page] == [0, 1, 2]
+    assert "7 more outputs" in page
+    assert "first line" in page
+    assert "the last words" in page
+    assert len(page) < 1_000_000
+
+
+def test_a_page_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(length, "MAX_PAGE", 250)
+    cells = [v4.new_code_cell("", outputs=[v4.new_output("display_data", {"text/html": f"{number}" * 100})]) for number in range(5)]
+    page = render_html(saved(tmp_path, *cells), assets="/vendor")
+    assert [number for number in range(5) if f"{number}" * 100 in page] == [0, 1]
+    assert page.count("1 more output (100 characters)") == 3
+
+
+def test_a_large_state_of_widgets_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    view = v4.new_output("display_data", {length.WIDGET_VIEW: {"model_id": "m"}, "text/plain": "IntSlider(value=1)"})
+    notebook = v4.new_notebook(cells=[v4.new_code_cell("", outputs=[view])])
+    notebook.metadata["widgets"] = {length.WIDGET_STATE: {"state": {"m": {"state": {"description": "z" * 1_000}}}}}
+    write(notebook, tmp_path / "n.ipynb")
+    assert "z" * 1_000 in render_html(tmp_path / "n.ipynb", assets="/vendor")
+    monkeypatch.setattr(length, "MAX_OUTPUT", 900)
+    page = render_html(tmp_path / "n.ipynb", assets="/vendor")
+    assert "z" * 1_000 not in page
+    assert "IntSlider(value=1)" in page
+    assert "/vendor/widgets.js" not in page
+
+
+def test_colours_go_on_from_one_piece_to_the_next() -> None:
+    text = "\x1b[31m\x1b[1m" + "".join(f"{number}\x1b[4m\x1b[24m" for number in range(500)) + "end\x1b[0m plain"
+    shown = coloured(text)
+    assert "ansi-red-intense-fg" in shown.rpartition("end")[0].rpartition("<span")[2]
+    assert shown.endswith(" plain")
+    assert re.sub("<[^>]*>", "", shown) == "".join(map(str, range(500))) + "end plain"
+    assert coloured("<b>") == "&lt;b&gt;"
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "<script ",
+        "<script>",
+        "<script>a</script ",
+        "<!--",
+        "<img ",
+        '<img "',
+        "<img src='",
+        "\r",
+        "\n",
+        "$",
+        "\x1b[",
+        "\x1b[31mx",
+        "</script",
+        "<style>",
+        "src=",
+    ],
+)
+def test_nothing_takes_longer_than_its_length_allows(tmp_path: Path, piece: str) -> None:
+    """Each of these takes minutes where a pattern looks for its end from every beginning."""
+    text = piece * (1_000_000 // len(piece)) + "x"
+    outputs = [v4.new_output("display_data", {"text/html": text}), v4.new_output("display_data", {"text/plain": text}), printed(text)]
+    path = saved(tmp_path, v4.new_code_cell("1", outputs=outputs), v4.new_markdown_cell(text[:10_000]))
+    assert render_html(path, assets="/vendor", files_root=[tmp_path]).rstrip().endswith("</html>")

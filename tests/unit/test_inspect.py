@@ -46,6 +46,7 @@ def context(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cont
         locate=lambda path: Located(root / path, root),
         user="ada",
         heavy=in_place,
+        render=in_place,
         nudge=lambda: None,
     )
 

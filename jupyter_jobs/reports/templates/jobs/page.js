@@ -32,6 +32,9 @@
     if (!href || href[0] === '#') {
       return null;
     }
+    if (anchor.classList.contains('jj-notebook')) {
+      return { 'jupyter-jobs': 'notebook' };
+    }
     if (/^[a-z][a-z0-9+.-]*:|^\/\//i.test(href)) {
       return /^(https?:|\/\/)/i.test(href) ? { 'jupyter-jobs': 'external', url: anchor.href } : null;
     }
@@ -57,9 +60,17 @@
       if (!framed && !sandboxed()) {
         anchor.target = '_blank';
       }
-    } else if (message && !framed) {
+    } else if (message && message['jupyter-jobs'] === 'open' && !framed) {
       anchor.title = 'A file of the run: ' + message.path;
     }
+  });
+
+  // what scrolls can be reached by the keyboard, and a picture is said to be one
+  document.querySelectorAll('.jp-Cell-inputWrapper, .jp-OutputArea-output').forEach(function (box) {
+    box.tabIndex = 0;
+  });
+  document.querySelectorAll('img:not([alt])').forEach(function (image) {
+    image.alt = 'Picture without a description';
   });
 
   document.querySelectorAll('time[datetime]').forEach(function (time) {

@@ -57,11 +57,14 @@ export function Page({ run, job, cell, jump }: PageProps): React.JSX.Element {
         // a script of the notebook and not a click: it may neither fill the disk with downloads nor open windows
         return;
       }
+      const failed = (reason: unknown) => {
+        const { message: text, mend } = errorBody(reason);
+        Notification.warning(`${text} ${mend}`.trim(), { autoClose: 8000 });
+      };
       if (message['jupyter-jobs'] === 'open' && typeof path === 'string' && staysBelow(path)) {
-        download(client, `runs/${run.id}/files/${encodePath(path)}`, baseName(path)).catch((reason: unknown) => {
-          const { message: text, mend } = errorBody(reason);
-          Notification.warning(`${text} ${mend}`.trim(), { autoClose: 8000 });
-        });
+        download(client, `runs/${run.id}/files/${encodePath(path)}`, baseName(path)).catch(failed);
+      } else if (message['jupyter-jobs'] === 'notebook') {
+        download(client, `runs/${run.id}/notebook`, `${run.id}.ipynb`).catch(failed);
       } else if (
         message['jupyter-jobs'] === 'external' &&
         typeof url === 'string' &&
