@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import uuid
@@ -103,7 +104,7 @@ class RunKernel(AsyncKernelManager):
         try:
             assert isinstance(self.provisioner, ForkProvisioner)
             self.provisioner.inside = inside
-            await self.start_kernel(env=env, cwd=cwd, stdin=None, stdout=writers[0], stderr=writers[1])
+            await self.start_kernel(env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=writers[0], stderr=writers[1])
         except BaseException:
             for reader in readers:
                 os.close(reader)
@@ -128,7 +129,7 @@ class RunKernel(AsyncKernelManager):
     def way(self) -> Way:
         """How it was started."""
         if self.forked:
-            return Way(by="fork")
+            return Way(by="fork", imported=self.forked.imported)
         return Way(by="spawn", why=self.provisioner.why if isinstance(self.provisioner, ForkProvisioner) else "")
 
     def kill(self) -> None:

@@ -505,6 +505,8 @@ def main(arguments: list[int]) -> None:
         exec(compile(file.read(), "namespace.py", "exec"), namespace.__dict__)
     # as a kernel does it itself, but before anything is imported that looks at it
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    # what a killed keeper leaves comes to us
+    namespace.prctl(_PR_SET_CHILD_SUBREAPER, 1)
     _import_kernel()
     settle()
     server = Server(namespace, socket.socket(fileno=listening), life)

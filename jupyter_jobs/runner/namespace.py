@@ -159,12 +159,13 @@ def _enter(wanted: str) -> bool:
     return True
 
 
-def _open(path: str, step: str) -> str:
-    """A name of `path` that stays right when something is mounted over it, and needs no escaping in mount options."""
+def _open(path: str, step: str, opened: list[int]) -> str:
+    """A name of `path` that stays right when something is mounted over it, and needs no escaping in mount options, while what is `opened` is."""
     try:
-        return f"/proc/self/fd/{os.open(path, os.O_PATH)}"
+        opened.append(os.open(path, os.O_PATH))
     except OSError as error:
         raise Failed(step, path, error) from error
+    return f"/proc/self/fd/{opened[-1]}"
 
 
 def _make_target(target: str, is_directory: bool, mounted: list[str]) -> None:
@@ -223,19 +224,20 @@ def _bind(source: str, target: str, writable: bool) -> None:
 
 def _mount_all(overlays: list[dict[str, str]], binds: list[dict[str, object]], user_xattr: bool) -> None:
     """Open every source while nothing hides it, then mount from the shortest target to the deepest."""
+    opened: list[int] = []
     steps: list[tuple[int, str, tuple[str, str, str] | None, str, bool, bool]] = []
     for overlay in overlays:
         layers = (
-            _open(overlay["lower"], "open the layer"),
-            _open(overlay["upper"], "open the layer"),
-            _open(overlay["work"], "open the layer"),
+            _open(overlay["lower"], "open the layer", opened),
+            _open(overlay["upper"], "open the layer", opened),
+            _open(overlay["work"], "open the layer", opened),
         )
         steps.append((overlay["target"].count("/"), overlay["target"], layers, "", True, True))
     for bind in binds:
         source, target = str(bind["source"]), str(bind["target"])
-        opened = _open(source, "open")
-        is_directory = stat.S_ISDIR(os.stat(opened).st_mode)
-        steps.append((target.count("/"), target, None, opened, bool(bind["writable"]), is_directory))
+        name = _open(source, "open", opened)
+        is_directory = stat.S_ISDIR(os.stat(name).st_mode)
+        steps.append((target.count("/"), target, None, name, bool(bind["writable"]), is_directory))
     mounted: list[str] = []
     for _, target, layer, source, writable, is_directory in sorted(steps, key=lambda step: step[0]):
         _make_target(target, is_directory, mounted)
@@ -247,6 +249,8 @@ def _mount_all(overlays: list[dict[str, str]], binds: list[dict[str, object]], u
                 _bind(source, target, writable)
         except OSError as error:
             raise Failed("mount over", target, error) from error
+    for descriptor in opened:
+        os.close(descriptor)
 
 
 def enter(spec: dict[str, object], hold: bool = False) -> None:

@@ -63,6 +63,7 @@ class ForkedKernel:
         self.returncode: int | None = None
         self.keeper = 0
         self.namespace = ""
+        self.imported: list[str] = []
         self.memory: int | None = None
         self.failed: dict[str, Any] | None = None
         loop = asyncio.get_running_loop()
@@ -92,7 +93,7 @@ class ForkedKernel:
 
     def _heard(self, said: dict[str, Any]) -> None:
         if "pid" in said:
-            self.pid, self.keeper, self.namespace = said["pid"], said["keeper"], said["namespace"]
+            self.pid, self.keeper, self.namespace, self.imported = said["pid"], said["keeper"], said["namespace"], said["imported"]
             _tell(self.started, "")
         elif "failed" in said:
             self.failed = said["failed"]

@@ -177,10 +177,11 @@ class RunError(Struct, frozen=True, kw_only=True):
 
 
 class Way(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a process of the run came to life, and why not by forking where that was wanted."""
+    """How a process of the run came to life, why not by forking where that was wanted, and which modules it had imported before."""
 
     by: Literal["fork", "spawn"]
     why: str = ""
+    imported: list[str] = []
 
 
 class LiveFacts(Struct, frozen=True, kw_only=True):
