@@ -42,7 +42,7 @@ class LocalBackend:
     """The built-in backend. `forks` forks runners where that is possible; `command` starts one otherwise, the run directory is added to it."""
 
     name = "local"
-    capabilities = Capabilities(survives=True, shares_memory=True)
+    capabilities = Capabilities(survives=True, shares_memory=True, notifies=True)
 
     def __init__(self, command: Sequence[str] = (), forks: Forks | None = None) -> None:
         # -P: the run directory, which is the working directory, is no place to import from
@@ -151,6 +151,9 @@ class LocalBackend:
             await self._kill(handle, process if processes.alive(process) else None)
         else:
             processes.send(process, signal.SIGTERM)
+
+    async def notify(self, handle: Handle) -> None:
+        processes.send(_process(handle), signal.SIGUSR1)
 
     async def memory(self, handle: Handle) -> int:
         return await asyncio.to_thread(_resident, handle)

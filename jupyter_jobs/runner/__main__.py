@@ -79,6 +79,8 @@ def main(arguments: list[str], channel: socket.socket | None = None) -> int:
     if not claimed:
         print(f"{run_dir}: a dispatcher has decided that this attempt does not start.", file=sys.stderr)
         return 1
+    # new limits are read when the cells begin; from then on this signal tells of newer ones
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     processes.adopt_orphans()
     journal = Journal(run_dir, spec.run, spec.attempt, spec.hints)
     rundir.write_result(run_dir, attempt(spec, run_dir, journal, cancel, began, channel))

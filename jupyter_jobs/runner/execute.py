@@ -128,6 +128,8 @@ class Execution:
         self._raw = RawOutput(journal)
         self._ask: questions.Kernel | None = None
         self._on_loop: Callable[[Callable[[], None] | None], None] = lambda stop: None
+        self._time_limit = spec.time_limit
+        self._timer: asyncio.TimerHandle | None = None
 
     def run(self, env: dict[str, str], cwd: str, inside: str, on_loop: Callable[[Callable[[], None] | None], None]) -> None:
         """Execute the notebook; `outcome` tells how it went. Raises RunFailed, Stopped.
@@ -186,10 +188,25 @@ class Execution:
             self._interrupt = asyncio.ensure_future(self.kernel.interrupt_kernel())
             asyncio.get_running_loop().call_later(GRACE, self.kernel.kill)
 
+    def _set_time_limit(self) -> None:
+        """Stop the run when its time is over: by its spec, or as it was extended since."""
+        try:
+            extended = rundir.read_limits(self._run_dir)
+        except (OSError, ValueError) as error:
+            self._journal.note(f"The run's new time limit cannot be read: {error}")
+            return
+        if extended is not None:
+            self._time_limit = extended.time_limit
+        if self._timer:
+            self._timer.cancel()
+        if self._time_limit:
+            left = max(0.0, self._time_limit - (time.time() - self._began))
+            self._timer = asyncio.get_running_loop().call_later(left, self.stop, "time_limit_exceeded")
+
     def _why_stopped(self) -> RunFailed | Stopped:
         if self._stopping == "canceled":
             return Stopped()
-        limit = self.spec.cell_timeout if self._stopping == "cell_time_limit_exceeded" else self.spec.time_limit
+        limit = self.spec.cell_timeout if self._stopping == "cell_time_limit_exceeded" else self._time_limit
         return RunFailed(failures.time_limit(self._stopping, limit or 0, self.cell))
 
     # -- the run, on the loop ------------------------------------------------------------------------------------------
@@ -203,8 +220,9 @@ class Execution:
             loop.call_soon_threadsafe(self.stop, "canceled")
 
         self._on_loop(cancel)
-        if self.spec.time_limit:
-            loop.call_later(max(0.0, self.spec.time_limit - (time.time() - self._began)), self.stop, "time_limit_exceeded")
+        # not through the loop, which would give the signal back its deadly default at its end
+        signal.signal(signal.SIGUSR1, lambda *_: loop.call_soon_threadsafe(self._set_time_limit))
+        self._set_time_limit()
         try:
             started = time.monotonic()
             await self._start(client)
@@ -220,6 +238,7 @@ class Execution:
             started = time.monotonic()
             await self._end(client)
             self._journal.phase("shutdown", time.monotonic() - started)
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
             self._on_loop(None)
 
     async def _start(self, client: CellClient) -> None:

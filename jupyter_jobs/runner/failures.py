@@ -95,7 +95,7 @@ def _explain(spec: RunSpec, cell: CellRef, ename: str, evalue: str, place: Place
         said = "" if evalue.strip() == str(status) else f": {evalue}"
         return "exit_code", f"{where(cell)} ended the run with exit status {status}{said}", "", {"status": status}
     if ename == "KeyboardInterrupt":
-        return "interrupted", f"{where(cell)} was interrupted from inside the run.", "", {}
+        return "keyboard_interrupt", f"{where(cell)} was interrupted from inside the run.", "", {}
     if ename == "MemoryError" or ename.endswith(("MemoryError", "OutOfMemoryError")):
         mend = "Use less data at a time, run fewer runs in parallel, or use a larger machine."
         return "memory_error", f"{where(cell)} ran out of memory: {evalue or ename}", mend, {}

@@ -23,6 +23,7 @@ RUNNER = "runner.json"
 RUNNER_LOG = "runner.log"
 KERNEL = "kernel.json"
 EXIT = "exit.json"
+LIMITS = "limits.json"
 
 RUN_MARK = "JUPYTER_JOBS_RUN"
 """The environment variable that marks every process of a run; its value is the run's id."""
@@ -129,6 +130,13 @@ class RunSpec(Struct, frozen=True, kw_only=True):
     learn_preload: bool = True
     socket_dir: str = ""
     hints: str = ""
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """`limits.json`, written by the dispatcher when a run may take longer than `run.json` says: seconds from its beginning. SIGUSR1 tells the
+    runner."""
+
+    time_limit: float
 
 
 class CellRef(Struct, frozen=True, kw_only=True):
@@ -272,6 +280,19 @@ def write_spec(run_dir: Path, spec: RunSpec) -> None:
 def read_spec(run_dir: Path) -> RunSpec:
     """Read `run.json`. Raises OSError, or msgspec.DecodeError where it is not of this form."""
     return msgspec.json.decode((run_dir / SPEC).read_bytes(), type=RunSpec)
+
+
+def write_limits(run_dir: Path, limits: Limits) -> None:
+    """Write `limits.json`. Raises OSError."""
+    write_atomic(run_dir / LIMITS, encode(limits))
+
+
+def read_limits(run_dir: Path) -> Limits | None:
+    """What has changed of the run's limits; None if nothing has. Raises OSError, or msgspec.DecodeError where the file is not of this form."""
+    try:
+        return msgspec.json.decode((run_dir / LIMITS).read_bytes(), type=Limits)
+    except FileNotFoundError:
+        return None
 
 
 def write_result(run_dir: Path, result: RunResult) -> None:
