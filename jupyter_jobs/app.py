@@ -231,8 +231,7 @@ class JobsApp(ExtensionApp):
             await self._count_active()
 
     async def _count_active(self) -> None:
-        from jupyter_jobs.lifecycle import ACTIVE, RunState
-        from jupyter_jobs.store import runs
+        from jupyter_jobs.store import queue
         from jupyter_jobs.store.database import read
 
         context = self._context
@@ -240,7 +239,7 @@ class JobsApp(ExtensionApp):
 
         def count() -> int:
             with read(context.engine) as conn:
-                return runs.count(conn, ACTIVE | {RunState.QUEUED})
+                return queue.demand(conn)
 
         self._active = await self.in_thread(count)
         if self._active and self._beat is None:

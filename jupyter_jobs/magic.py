@@ -12,12 +12,13 @@ from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.display import display
 
 from jupyter_jobs.cli import build_parser, run_command
+from jupyter_jobs.cli.again import add_combinations, queue_again
 from jupyter_jobs.cli.run import create, refuse_inside_run
 from jupyter_jobs.client import connect
 from jupyter_jobs.errors import JobsError
 from jupyter_jobs.widgets import JobView, jobs_bundle
 
-COMMANDS = ("run", "list", "show")
+COMMANDS = ("run", "list", "show", "runs", "rerun", "add", "extend", "priority", "queue", "cancel")
 EXAMPLE = "%job run report.ipynb -p alpha 1 -p alpha 2"
 
 
@@ -35,8 +36,8 @@ class JobMagics(Magics):
         if args is None:
             return
         try:
-            if getattr(self.shell, "kernel", None) is None:
-                # a terminal shows no widgets
+            if getattr(self.shell, "kernel", None) is None or not _has_view(args):
+                # a terminal shows no widgets, and some commands only say a line
                 run_command(args)
             else:
                 _display(args)
@@ -68,17 +69,24 @@ def read_line(line: str) -> argparse.Namespace | None:
     return args
 
 
+def _has_view(args: argparse.Namespace) -> bool:
+    if args.command == "show:show":
+        return "-" not in args.job_or_run
+    return args.command in ("run:run", "show:list_jobs", "again:rerun", "again:add")
+
+
 def _display(args: argparse.Namespace) -> None:
     if args.command == "show:list_jobs":
         with connect(args.url) as client:
             page = client.jobs(status=args.status, search=args.search, limit=args.limit)
         display(jobs_bundle(page), raw=True)  # type: ignore[no-untyped-call]
-    elif args.command == "show:show_job":
-        display(JobView(args.job, url=args.url))  # type: ignore[no-untyped-call]
+    elif args.command == "show:show":
+        display(JobView(args.job_or_run, url=args.url))  # type: ignore[no-untyped-call]
     else:
         refuse_inside_run()
+        make = {"run:run": create, "again:rerun": queue_again, "again:add": add_combinations}[args.command]
         with connect(args.url) as client:
-            job = create(client, args)
+            job = make(client, args)
         view = JobView(job.id, url=args.url)
         display(view)  # type: ignore[no-untyped-call]
         if args.wait:

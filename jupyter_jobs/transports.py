@@ -93,7 +93,7 @@ class HttpTransport:
         url = f"{self._root}{path}"
         if given := query_text(query):
             url = f"{url}?{given}"
-        request = urllib.request.Request(url, data=body if method == "POST" else None, headers=headers, method=method)
+        request = urllib.request.Request(url, data=body if method in ("POST", "PATCH") else None, headers=headers, method=method)
         try:
             answer: http.client.HTTPResponse = self._opener.open(request, timeout=seconds)
         except urllib.error.HTTPError as error:

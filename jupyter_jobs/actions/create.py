@@ -16,6 +16,7 @@ import msgspec
 from jupyter_jobs import variables
 from jupyter_jobs.actions.context import Context, Located
 from jupyter_jobs.actions.inspect import grid_points
+from jupyter_jobs.actions.jobs import NAME_LENGTH
 from jupyter_jobs.actions.places import job_dir, jobs_dir
 from jupyter_jobs.actions.prune import STAGING, freezing, remove_tree
 from jupyter_jobs.actions.survey import Survey, survey_project
@@ -33,8 +34,10 @@ from jupyter_jobs.model import (
     Preview,
     PreviewRequest,
     ProjectChoice,
+    RetryPolicy,
     Snapshot,
 )
+from jupyter_jobs.retries import check_policy
 from jupyter_jobs.snapshot.environment import freeze_environment, preview_environment
 from jupyter_jobs.snapshot.freeze import freeze_project
 from jupyter_jobs.snapshot.kernels import kernel_for, resolve_kernel
@@ -49,8 +52,6 @@ from jupyter_jobs.version import __version__
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
-
-NAME_LENGTH = 200
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,8 @@ def _check_limits(request: CreateJob) -> None:
             raise BadInput(f"`{field}` is {seconds}.", code="bad_limit", mend="Give seconds above 0, or leave it out.", field=field)
     if len(request.name) > NAME_LENGTH:
         raise BadInput(f"The name has {len(request.name)} characters.", code="bad_name", mend=f"At most {NAME_LENGTH} are kept.", field="name")
+    if request.retries is not None:
+        check_policy(request.retries)
 
 
 def _check_record(names: list[str], kernel: KernelInfo) -> None:
@@ -279,10 +282,14 @@ def _store(context: Context, request: CreateJob, plan: Plan, survey: Survey, sna
             request=request,
             ignored=survey.ignored,
             output_dir=plan.output_dir,
-            time_limit=request.time_limit,
-            cell_timeout=request.cell_timeout,
             accept_drift=request.accept_drift,
         ),
+        retries=None if request.retries is None else msgspec.convert(msgspec.to_builtins(request.retries), RetryPolicy),
+        priority=request.priority,
+        max_parallel=request.max_parallel,
+        fail_fast=request.fail_fast,
+        time_limit=request.time_limit,
+        cell_timeout=request.cell_timeout,
     )
     with _staged(context.data_dir) as staging:
         _write_private(staging / "variables.json", json.dumps(kept).encode())

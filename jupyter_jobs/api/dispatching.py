@@ -11,9 +11,8 @@ from sqlalchemy import Engine
 from jupyter_jobs.dispatcher.lease import my_lease
 from jupyter_jobs.dispatcher.process import ensure_dispatcher
 from jupyter_jobs.dispatcher.socket import dispatcher_appeared, nudge, subscribe
-from jupyter_jobs.lifecycle import ACTIVE, RunState
 from jupyter_jobs.settings import Jobs
-from jupyter_jobs.store import dispatcher, runs
+from jupyter_jobs.store import dispatcher, queue
 from jupyter_jobs.store.database import read
 
 BRIEF_SECONDS = 1.0
@@ -39,8 +38,8 @@ def tell_dispatcher(engine: Engine, settings: Jobs) -> None:
     Raises `Unavailable` when one is needed and cannot be had.
     """
     with read(engine) as conn:
-        waiting = runs.count(conn, ACTIVE | {RunState.QUEUED})
-    if waiting:
+        needed = queue.demand(conn)
+    if needed:
         ensure_dispatcher(settings)
     else:
         nudge(settings)

@@ -53,7 +53,7 @@ def _components() -> Schema:
         described = getattr(model, name, None)
         if "description" in schema and described is not None:
             schema["description"] = inspect.cleandoc(described.__doc__)
-        if described is not None and issubclass(described, model.Struct):
+        if described is not None and issubclass(described, model.Struct) and not described.__struct_config__.forbid_unknown_fields:
             # we always send every field
             schema["required"] = list(schema["properties"])
     return dict(sorted(components.items()))

@@ -42,13 +42,14 @@ class LogStream:
     """The lines of some runs of a job, until all have ended. A message's id is `A-B,C-D;NUMBER:ATTEMPT:OFFSET;…`: the runs that were sent whole, as
     ranges, and how far those under way were; so it stays short however many runs a job has. It means something to us alone."""
 
-    def __init__(self, job: str, marks: Marks, folder: Folder, *, name: str, follow: bool, last: str, prefix: bool) -> None:
+    def __init__(self, job: str, marks: Marks, folder: Folder, *, name: str, follow: bool, last: str, prefix: bool, first: int = 1) -> None:
         self.job = job
         self._name = name
         self._marks = marks
         self._folder = folder
         self._follow = follow
         self._prefix = prefix
+        self._first = first
         self._whole, self._places = _read_position(last)
 
     def read(self) -> Batch:
@@ -60,7 +61,7 @@ class LogStream:
             if mark.number in self._whole:
                 continue
             all_ended = all_ended and mark.ended
-            place = self._places.setdefault(mark.number, _Place(1, 0))
+            place = self._places.setdefault(mark.number, _Place(self._first, 0))
             while place.attempt <= mark.attempt:
                 log = self._folder(mark, place.attempt) / "log.jsonl"
                 for line, offset in _read_lines(log, place.offset, left):
@@ -88,7 +89,7 @@ class LogStream:
     def _texts(self) -> Iterator[bytes]:
         """The runs one after the other; with a prefix where a line begins, because pieces of a line follow each other."""
         for mark in self._marks(0):
-            for attempt in range(1, mark.attempt + 1):
+            for attempt in range(self._first, mark.attempt + 1):
                 at_start = True
                 offset = 0
                 log = self._folder(mark, attempt) / "log.jsonl"
@@ -183,14 +184,22 @@ def job_log(context: Context, job: str, *, follow: bool, last: str) -> LogStream
     return LogStream(job, marks, partial(_folder, context.data_dir), name=job, follow=follow, last=last, prefix=True)
 
 
-def run_log(context: Context, run: str, *, follow: bool, last: str) -> LogStream:
-    """The log of one run, over its attempts. Raises as `job_log`."""
+def run_log(context: Context, run: str, *, follow: bool, last: str, attempt: int = 0) -> LogStream:
+    """The log of one run, over its attempts, or of one of them. Raises as `job_log`, and `NotFound` for an attempt that there was none of."""
     found = runs.show_run(context, run)
+    if attempt:
+        runs.check_attempt(found, attempt)
 
     def marks(_first: int) -> Sequence[RunMark]:
-        return [mark for mark in runs.run_marks(context, found.job, first=found.number) if mark.number == found.number]
+        mark = runs.run_mark(context, found.id)
+        if mark is None:
+            return []
+        if 0 < attempt < mark.attempt or (attempt and mark.ended):
+            return [msgspec.structs.replace(mark, attempt=attempt, ended=True)]
+        return [mark]
 
-    return LogStream(found.job, marks, partial(_folder, context.data_dir), name=found.id, follow=follow, last=last, prefix=False)
+    folder = partial(_folder, context.data_dir)
+    return LogStream(found.job, marks, folder, name=found.id, follow=follow, last=last, prefix=False, first=attempt or 1)
 
 
 def _folder(data_dir: Path, mark: RunMark, attempt: int) -> Path:

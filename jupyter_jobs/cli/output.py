@@ -87,6 +87,12 @@ def ago_text(at: datetime) -> str:
     return at.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
+def time_text(at: datetime) -> str:
+    """A time of day here; with the date when that is not today's."""
+    local = at.astimezone()
+    return local.strftime("%H:%M:%S" if local.date() == datetime.now().astimezone().date() else "%Y-%m-%d %H:%M:%S")
+
+
 def bytes_text(count: int | None) -> str:
     """`3.1 MB`, in powers of 1000."""
     if count is None:
@@ -159,7 +165,14 @@ def print_runs(job: Job, runs: RunList) -> None:
 
 def _remark(run: Run) -> Text:
     if run.error:
-        return Text(run.error.message, "red")
+        return Text(run.error.message, "red" if run.state == "failed" else "yellow")
+    facts = []
+    if run.attempt > 1 or (run.attempt and run.state == "queued"):
+        facts.append(f"attempt {run.attempt + (run.state == 'queued')}")
     if run.state == "running":
-        return Text(f"cell {run.progress.done} of {run.progress.total}", "dim")
-    return Text("")
+        facts.append(f"cell {run.progress.done} of {run.progress.total}")
+    if run.not_before is not None:
+        facts.append(f"not before {time_text(run.not_before)}")
+    if run.rerun_of:
+        facts.append(f"again {run.rerun_of}")
+    return Text(", ".join(facts), "dim")

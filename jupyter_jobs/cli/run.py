@@ -19,7 +19,7 @@ from jupyter_jobs.client import Client, connect
 from jupyter_jobs.errors import BadInput, Conflict
 from jupyter_jobs.grid_values import check_values
 from jupyter_jobs.lifecycle import FINAL
-from jupyter_jobs.model import Combinations, CombinationsRequest, CreateJob, Job, LivePath
+from jupyter_jobs.model import AskRetries, Combinations, CombinationsRequest, CreateJob, Job, LivePath
 
 
 def run(args: argparse.Namespace) -> int:
@@ -86,8 +86,24 @@ def create(client: Client, args: argparse.Namespace) -> Job:
             time_limit=args.time_limit,
             cell_timeout=args.cell_timeout,
             accept_drift=args.accept_drift,
+            retries=retries(args),
+            priority=args.priority,
+            max_parallel=args.max_parallel,
+            fail_fast=args.fail_fast,
         )
     )
+
+
+def retries(args: argparse.Namespace) -> AskRetries | None:
+    """The policy that these arguments name; None where they name none. Raises BadInput for options that mean nothing without --retries."""
+    besides = {"--retry-delay": args.retry_delay, "--retry-backoff": args.retry_backoff, "--retry-on": args.retry_on}
+    if args.retries is None:
+        for option, value in besides.items():
+            if value is not None:
+                raise BadInput(f"{option} says nothing without --retries.", mend="Add --retries N.", field="retries")
+        return None
+    codes = [] if args.retry_on in (None, "any") else [code.strip() for code in args.retry_on.split(",") if code.strip()]
+    return AskRetries(attempts=args.retries, delay=args.retry_delay or 0.0, backoff=args.retry_backoff or "fixed", on=codes)
 
 
 def _seen_by(client: Client, args: argparse.Namespace, path: str) -> str:

@@ -47,6 +47,8 @@ def _print_status(status: DispatcherStatus, as_json: bool) -> int:
         console.print(f"{status.active} running (at most {status.parallel} at a time), {status.queued} queued")
         if status.note:
             console.print(status.note)
+    if not as_json and status.paused:
+        console.print("the queue is paused: nothing starts until `jupyter jobs queue resume`", style="yellow")
     return OK
 
 

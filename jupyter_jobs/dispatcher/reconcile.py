@@ -20,7 +20,7 @@ from jupyter_jobs.dispatcher.queue import Carry, begin
 from jupyter_jobs.dispatcher.start import requeue
 from jupyter_jobs.dispatcher.state import Active, Dispatch, log
 from jupyter_jobs.runner import rundir
-from jupyter_jobs.store import runs
+from jupyter_jobs.store import jobs, runs
 from jupyter_jobs.store.runs import ActiveRun
 
 SILENCE = 3600.0
@@ -28,11 +28,14 @@ SILENCE = 3600.0
 
 async def reconcile(dispatch: Dispatch, carry: Carry) -> None:
     """Take over every run that the store has as active."""
-    for found in await dispatch.ledger.read(runs.active):
+    left = await dispatch.ledger.read(runs.active)
+    dispatch.peaks |= await dispatch.ledger.read(jobs.peaks_of, {found.job for found in left})
+    for found in left:
         if found.run in dispatch.active:
             continue
         active = Active(run=found.run, job=found.job, attempt=found.attempt, directory=dispatch.directory_of(found.run, found.attempt))
         active.workspace = await asyncio.to_thread(_workspace, active.directory)
+        active.recorded, active.extended = bool(found.handle), found.extended
         if found.cancel_requested:
             active.cancel.set()
         if found.host != processes.here():

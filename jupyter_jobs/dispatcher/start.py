@@ -5,52 +5,56 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import msgspec
 from sqlalchemy import Connection
 
 from jupyter_jobs.backends.base import Handle, Submission
-from jupyter_jobs.dispatcher.aftermath import clear_up
-from jupyter_jobs.dispatcher.follow import conclude, follow
+from jupyter_jobs.dispatcher.aftermath import clear_up_after
+from jupyter_jobs.dispatcher.follow import conclude, follow, take_in
 from jupyter_jobs.dispatcher.spec import check_environment, environment_of
 from jupyter_jobs.dispatcher.state import Active, Dispatch, log
-from jupyter_jobs.errors import JobsError, Unavailable
+from jupyter_jobs.errors import JobsError, NotFound, Unavailable
 from jupyter_jobs.lifecycle import RunState
 from jupyter_jobs.model import RunError
 from jupyter_jobs.store import attempts, runs
+from jupyter_jobs.store.ending import Ended
+from jupyter_jobs.store.jobs import Frozen
 
 
 async def carry(dispatch: Dispatch, active: Active) -> None:
     """Carry a run from wherever it is to its end. Whatever hinders its start, or a fault of ours, makes it FAILED with the reason."""
-    await _carry(dispatch, active)
-    await clear_up(dispatch, active.run)
+    ended = await _carry(dispatch, active)
+    if ended is not None:
+        await clear_up_after(dispatch, active, ended)
 
 
-async def _carry(dispatch: Dispatch, active: Active) -> None:
+async def _carry(dispatch: Dispatch, active: Active) -> Ended | None:
     try:
         if active.handle is None:
             await start(dispatch, active)
         if active.handle is not None:
-            await follow(dispatch, active)
-        else:
-            await conclude(dispatch, active, RunState.CANCELED, None)
+            return await follow(dispatch, active)
+        return await conclude(dispatch, active, RunState.CANCELED, None)
     except JobsError as failure:
-        await _fail(dispatch, active, RunError(code=failure.code, message=failure.message, mend=failure.mend, detail=_json(failure.detail)))
+        return await _fail(dispatch, active, RunError(code=failure.code, message=failure.message, mend=failure.mend, detail=_json(failure.detail)))
     except Exception as failure:  # noqa: BLE001 - a fault in our code must not leave a run that is "running" for ever
         log.exception("carrying %s failed", active.run)
         message = f"Run {active.run} could not be carried out: {type(failure).__name__}."
-        await _fail(dispatch, active, RunError(code="internal_error", message=message, mend="See dispatcher.log in the data directory."))
+        return await _fail(dispatch, active, RunError(code="internal_error", message=message, mend="See dispatcher.log in the data directory."))
 
 
 async def start(dispatch: Dispatch, active: Active) -> None:
     """Start a claimed run. It has a handle afterwards, unless a cancel came first. Raises `JobsError` or `OSError` when it cannot start."""
-    await _checked(dispatch, active)
+    frozen = await dispatch.frozen_of(active.job)
+    if frozen is None:
+        raise NotFound(f"There is no job {active.job} any more.", code="job_not_found", job=active.job)
+    await _checked(dispatch, active, frozen)
     if active.cancel.is_set():
         return
     active.submitting = True
     try:
-        active.workspace = await asyncio.to_thread(dispatch.prepare, dispatch, active)
+        active.workspace = await asyncio.to_thread(dispatch.prepare, dispatch, active, frozen)
         active.handle = await _submitted(dispatch, active)
-        await dispatch.ledger.write(_record, active, active.handle)
+        await take_in(dispatch, active)
     finally:
         active.submitting = False
         active.submitted.set()
@@ -61,9 +65,9 @@ async def requeue(dispatch: Dispatch, active: Active) -> None:
     await dispatch.ledger.write(_requeue, active.run, active.attempt)
 
 
-async def _checked(dispatch: Dispatch, active: Active) -> None:
+async def _checked(dispatch: Dispatch, active: Active, frozen: Frozen) -> None:
     """Verify the frozen environment, once for all runs that start while that goes on. Raises `JobsError` when it has drifted."""
-    wanted = await dispatch.ledger.read(environment_of, active.job)
+    wanted = environment_of(frozen)
     if wanted is None:
         return
     check = dispatch.checks.get(wanted)
@@ -94,19 +98,14 @@ async def _submitted(dispatch: Dispatch, active: Active) -> Handle:
         raise Unavailable(f"The backend “{dispatch.backend.name}” could not start run {active.run}: {error}.", code="runner_not_started") from error
 
 
-async def _fail(dispatch: Dispatch, active: Active, error: RunError) -> None:
+async def _fail(dispatch: Dispatch, active: Active, error: RunError) -> Ended | None:
     if active.handle is not None:
         try:
             async with asyncio.timeout(dispatch.limits.answer):
                 await dispatch.backend.cancel(active.handle, force=True)
         except (TimeoutError, JobsError, OSError) as failure:
             log.error("%s could not be ended: %s", active.run, failure)
-    await conclude(dispatch, active, RunState.FAILED, error)
-
-
-def _record(conn: Connection, active: Active, handle: Handle) -> None:
-    pid, started = handle.data.get("pid", 0), handle.data.get("started", 0)
-    attempts.record_handle(conn, active.run, active.attempt, pid=int(pid), pid_started=int(started), handle=msgspec.json.encode(handle).decode())
+    return await conclude(dispatch, active, RunState.FAILED, error)
 
 
 def _requeue(conn: Connection, run: str, attempt: int) -> None:

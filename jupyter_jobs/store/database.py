@@ -15,7 +15,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from jupyter_jobs.errors import BadInput, Unavailable
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """The newest migration. Revisions are named by their number with four digits."""
 
 BUSY_SECONDS = 30.0

@@ -14,11 +14,12 @@ from sqlalchemy import event
 
 from jupyter_jobs.actions import create, jobs, results, runs
 from jupyter_jobs.actions.places import job_dir
-from jupyter_jobs.actions.run_spec import facts_of, make_run
+from jupyter_jobs.actions.run_spec import RunFacts, make_run
 from jupyter_jobs.errors import BadInput, JobsError, NotFound, TooLarge, Unavailable
-from jupyter_jobs.model import CreateJob, LivePath, PreviewRequest
+from jupyter_jobs.model import AskRetries, CreateJob, LivePath, PreviewRequest, RetryPolicy
 from jupyter_jobs.runner import rundir
 from jupyter_jobs.store import jobs as jobs_store
+from jupyter_jobs.store import queue
 from jupyter_jobs.store.database import read
 from tests.actions.conftest import World
 from tests.factories import notebook, tree_of
@@ -224,6 +225,15 @@ def test_preview_shows_what_would_stop_the_job(world: World) -> None:
     assert {"kernel_not_found", "project_too_large"} <= {finding.code for finding in found.findings if finding.level == "error"}
 
 
+def facts_of(world: World, job: str) -> RunFacts:
+    """What the dispatcher knows of the first attempt of the job's first run."""
+    with read(world.context.engine) as conn:
+        (claim,) = queue.take(conn, 1, host="h", boot_id="b").claims
+        frozen = jobs_store.frozen(conn, job)
+    assert frozen is not None
+    return RunFacts(run=claim.run, attempt=claim.attempt, parameters=claim.parameters, label=claim.label, job=frozen)
+
+
 def test_run_json_has_what_the_runner_needs(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MKL_NUM_THREADS", "7")
     (world.project / "deep").mkdir()
@@ -232,9 +242,8 @@ def test_run_json_has_what_the_runner_needs(world: World, monkeypatch: pytest.Mo
         path=str(world.project / "deep" / "n.ipynb"), parameters={"seed": [4]}, time_limit=60, record=["auc"], live=[LivePath(path="data")]
     )
     job = create.create_job(world.context, asked)
-    with read(world.context.engine) as conn:
-        facts = facts_of(conn, f"{job.id}-1")
-    spec = make_run(facts, world.context.settings, 1, parallel=1)
+    facts = facts_of(world, job.id)
+    spec = make_run(facts, world.context.settings, parallel=1)
     rundir.write_spec(tmp_path, spec)
     assert rundir.read_spec(tmp_path) == spec
     assert (spec.run, spec.job, spec.attempt, spec.parameters, spec.label) == (f"{job.id}-1", job.id, 1, {"seed": 4}, "seed=4")
@@ -254,10 +263,9 @@ def test_run_json_has_what_the_runner_needs(world: World, monkeypatch: pytest.Mo
 def test_a_job_whose_files_are_gone_is_said(world: World) -> None:
     job = create.create_job(world.context, CreateJob(path=world.report))
     (job_dir(world.data_dir, job.id) / "variables.json").unlink()
-    with read(world.context.engine) as conn:
-        facts = facts_of(conn, f"{job.id}-1")
+    facts = facts_of(world, job.id)
     with pytest.raises(Unavailable) as caught:
-        make_run(facts, world.context.settings, 1, parallel=1)
+        make_run(facts, world.context.settings, parallel=1)
     assert caught.value.code == "job_files_missing"
 
 
@@ -268,3 +276,11 @@ def test_an_output_folder_is_kept_absolute(world: World) -> None:
     assert spec is not None
     assert spec.output_dir == str(world.project / "out" / "new")
     assert not (world.project / "out").exists()
+
+
+def test_a_job_keeps_what_was_asked_of_the_queue(world: World) -> None:
+    asked = CreateJob(path=world.report, retries=AskRetries(attempts=3, delay=5), priority=-3, max_parallel=2, fail_fast=True, time_limit=9)
+    job = create.create_job(world.context, asked)
+    assert (job.retries, job.priority, job.max_parallel, job.fail_fast, job.time_limit) == (RetryPolicy(attempts=3, delay=5), -3, 2, True, 9)
+    plain = create.create_job(world.context, CreateJob(path=world.report))
+    assert (plain.retries.attempts, plain.retries.on, plain.fail_fast, plain.time_limit) == (1, ["interrupted"], False, None)
