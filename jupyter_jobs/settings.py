@@ -26,6 +26,12 @@ class Jobs(Configurable):
     workspace = Enum(["auto", "overlay", "copy"], "auto", help="How a run gets its own project: an overlay in a mount namespace, or a copy.").tag(
         config=True
     )
+    max_log_bytes = Int(50_000_000, min=0, help="Longest log of a run on disk: its beginning and its end are kept. 0: all of it.").tag(config=True)
+    max_stream_bytes = Int(
+        20_000_000,
+        min=0,
+        help="Most of a cell's standard output and error that the executed notebook keeps; a quarter more of its end is added. 0: all.",
+    ).tag(config=True)
     keep_dispatcher_seconds = Int(60, min=0, help="How long an idle dispatcher waits for more before it ends.").tag(config=True)
     fork = Bool(True, help="Fork runners and Python kernels from warm processes (Linux). If not, each is started by itself.").tag(config=True)
     fork_memory = Int(0, min=0, help="Bytes that warm processes may hold together. 0: a quarter of the machine's memory.").tag(config=True)

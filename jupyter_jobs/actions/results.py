@@ -20,7 +20,7 @@ from jupyter_jobs.actions.runs import check_attempt, find_run
 from jupyter_jobs.errors import BadInput, Conflict, NotFound, TooLarge, Unavailable
 from jupyter_jobs.lifecycle import FINAL
 from jupyter_jobs.model import CopiedFiles, CopyFiles, LogLine, Run, RunFile, RunFiles, SnapshotView
-from jupyter_jobs.runner import rundir
+from jupyter_jobs.runner import capped, rundir
 from jupyter_jobs.runner.workspace import artifact_root
 from jupyter_jobs.snapshot.names import os_name
 from jupyter_jobs.store import artifacts, jobs, snapshots
@@ -84,10 +84,13 @@ def run_notebook(context: Context, run: str, attempt: int = 0) -> Path:
     return file
 
 
-def read_log(directory: Path, offset: int = 0) -> tuple[list[LogLine], int]:
-    """The lines of the log in a run directory from a byte offset on, and the offset to go on from. A missing log has no lines."""
-    records, following = rundir.read_records(directory / rundir.LOG, rundir.LogRecord, offset)
-    return [LogLine(at=line.at, stream=line.stream, text=line.text, end=line.end, cell=line.cell) for line in records], following
+def read_log(directory: Path, offset: int = 0, limit: int = 1 << 20) -> tuple[list[LogLine], int]:
+    """The lines of the log in a run directory from an offset on, some `limit` bytes of them, and the offset to go on from. A missing log has none."""
+    lines = []
+    following = offset
+    for line, following in capped.read(directory, offset, limit):  # noqa: B007 - the last one is returned
+        lines.append(LogLine(at=line.at, stream=line.stream, text=line.text, end=line.end, cell=line.cell))
+    return lines, following
 
 
 def snapshot_view(context: Context, job: str) -> SnapshotView:

@@ -79,6 +79,8 @@ def make_run(facts: RunFacts, settings: Jobs, *, parallel: int) -> RunSpec:
         ),
         socket_dir=str(sockets / KERNEL_SOCKETS),
         hints=str(sockets / HINTS_SOCKET),
+        max_log_bytes=settings.max_log_bytes,
+        max_stream_bytes=settings.max_stream_bytes,
     )
 
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import msgspec
-
 from jupyter_jobs.actions import jobs, runs
 from jupyter_jobs.actions.context import Context
 from jupyter_jobs.actions.places import run_dir
 from jupyter_jobs.api.answers import Batch, Document, Message
 from jupyter_jobs.errors import BadInput
-from jupyter_jobs.model import LogLine, RunLine
+from jupyter_jobs.model import RunLine
+from jupyter_jobs.runner import capped
+from jupyter_jobs.runner.rundir import LogRecord
 from jupyter_jobs.store import events
 from jupyter_jobs.store.database import read
 from jupyter_jobs.store.runs import RunMark
@@ -26,7 +26,7 @@ BATCH_BYTES = 256 * 1024
 
 @dataclass
 class _Place:
-    """How far the log of a run has been read: the attempt and the offset in bytes in its `log.jsonl`."""
+    """How far the log of a run has been read: the attempt and the offset in its log, as `runner.capped` counts it."""
 
     attempt: int
     offset: int
@@ -63,8 +63,7 @@ class LogStream:
             all_ended = all_ended and mark.ended
             place = self._places.setdefault(mark.number, _Place(self._first, 0))
             while place.attempt <= mark.attempt:
-                log = self._folder(mark, place.attempt) / "log.jsonl"
-                for line, offset in _read_lines(log, place.offset, left):
+                for line, offset in capped.read(self._folder(mark, place.attempt), place.offset, left):
                     left -= offset - place.offset
                     place.offset = offset
                     messages.append(Message("line", _of_run(line, mark.id), self._position()))
@@ -92,10 +91,10 @@ class LogStream:
             for attempt in range(self._first, mark.attempt + 1):
                 at_start = True
                 offset = 0
-                log = self._folder(mark, attempt) / "log.jsonl"
+                folder = self._folder(mark, attempt)
                 while True:
                     parts: list[str] = []
-                    for line, after in _read_lines(log, offset, BATCH_BYTES):
+                    for line, after in capped.read(folder, offset, BATCH_BYTES):
                         parts += [f"{mark.id}: " if self._prefix and at_start else "", line.text, line.end]
                         at_start = line.end != ""
                         offset = after
@@ -108,7 +107,7 @@ class LogStream:
         return ";".join([str(self._whole), *under_way])
 
 
-def _of_run(line: LogLine, run: str) -> RunLine:
+def _of_run(line: LogRecord, run: str) -> RunLine:
     return RunLine(at=line.at, stream=line.stream, text=line.text, end=line.end, cell=line.cell, run=run)
 
 
@@ -149,29 +148,6 @@ def _read_position(text: str) -> tuple[_Ranges, dict[int, _Place]]:
         number, attempt, offset = map(int, place.split(":"))
         found[number] = _Place(max(attempt, 1), offset)
     return whole, found
-
-
-_line = msgspec.json.Decoder(LogLine)
-
-
-def _read_lines(log: Path, offset: int, limit: int) -> Iterator[tuple[LogLine, int]]:
-    """Whole lines of `log` from `offset` on, each with the offset after it; stops after `limit` bytes. A log that does not exist yet is empty."""
-    try:
-        file = log.open("rb")
-    except FileNotFoundError:
-        return
-    with file:
-        file.seek(offset)
-        while limit > 0:
-            data = file.readline()
-            if not data.endswith(b"\n"):
-                return
-            offset += len(data)
-            limit -= len(data)
-            try:
-                yield _line.decode(data), offset
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                yield LogLine(at=0, stream="system", text="(a damaged line of the log)"), offset
 
 
 def job_log(context: Context, job: str, *, follow: bool, last: str) -> LogStream:

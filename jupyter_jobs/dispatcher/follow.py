@@ -17,7 +17,7 @@ from jupyter_jobs.dispatcher.limits import limit
 from jupyter_jobs.dispatcher.state import Active, Dispatch, log
 from jupyter_jobs.lifecycle import FINAL, RunState
 from jupyter_jobs.model import CellRef, Json, LivePath, Progress, RunError, RunFile
-from jupyter_jobs.runner import rundir
+from jupyter_jobs.runner import room, rundir
 from jupyter_jobs.runner.rundir import RunEvent, RunResult
 from jupyter_jobs.store import artifacts, attempts, ending, events, runs
 from jupyter_jobs.store.ending import Ended
@@ -221,6 +221,9 @@ def interrupted(active: Active, end: Exit) -> RunError:
         how, detail["signal"] = f" by signal {end.signal}", end.signal
         if end.signal == 9:
             mend = "The system ends processes like this when memory runs out. Run it again with less data, or fewer runs at a time."
+    elif end.code == room.EXIT_NO_ROOM:
+        message = f"The disk is full: run {active.run} could not write anything."
+        return RunError(code="no_room", message=message, mend=room.MEND)
     elif end.code is not None:
         how, detail["exit_code"] = f" with exit code {end.code}", end.code
     if tail := _tail(active.directory / rundir.RUNNER_LOG):

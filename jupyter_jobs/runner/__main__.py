@@ -16,7 +16,7 @@ from types import FrameType
 
 import msgspec
 
-from jupyter_jobs.runner import live, processes, rundir, workspace
+from jupyter_jobs.runner import live, processes, room, rundir, workspace
 from jupyter_jobs.runner.failures import RunFailed
 from jupyter_jobs.runner.log import Journal
 from jupyter_jobs.runner.names import safe_text
@@ -71,19 +71,19 @@ def main(arguments: list[str], channel: socket.socket | None = None) -> int:
     cancel = Cancel()
     signal.signal(signal.SIGTERM, cancel)
     signal.signal(signal.SIGINT, cancel)
-    try:
-        claimed = rundir.claim(run_dir, rundir.Identity(pid=os.getpid(), started=processes.started(os.getpid())))
-    except OSError as error:
-        print(f"{run_dir / rundir.RUNNER} cannot be written: {error}", file=sys.stderr)
-        return 1
-    if not claimed:
-        print(f"{run_dir}: a dispatcher has decided that this attempt does not start.", file=sys.stderr)
-        return 1
     # new limits are read when the cells begin; from then on this signal tells of newer ones
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    processes.adopt_orphans()
-    journal = Journal(run_dir, spec.run, spec.attempt, spec.hints)
-    rundir.write_result(run_dir, attempt(spec, run_dir, journal, cancel, began, channel))
+    try:
+        if not rundir.claim(run_dir, rundir.Identity(pid=os.getpid(), started=processes.started(os.getpid()))):
+            print(f"{run_dir}: a dispatcher has decided that this attempt does not start.", file=sys.stderr)
+            return 1
+        processes.adopt_orphans()
+        room.reserve(run_dir)
+        journal = Journal(run_dir, spec.run, spec.attempt, spec.hints, spec.max_log_bytes)
+        room.write_result(run_dir, attempt(spec, run_dir, journal, cancel, began, channel))
+    except OSError as error:
+        print(f"{run_dir} cannot be written: {error}", file=sys.stderr)
+        return room.EXIT_NO_ROOM if room.is_full(error) else 1
     journal.hint_now()
     return 0
 
@@ -104,6 +104,9 @@ def attempt(spec: RunSpec, run_dir: Path, journal: Journal, cancel: Cancel, bega
     except RunFailed as failed:
         outcome.fail(failed.error)
     except Exception as error:
+        if isinstance(error, OSError) and room.is_full(error):
+            outcome.fail(room.no_room("what the run needs", error))
+            return _clear_away(spec, run_dir, journal, began, facts, outcome, sockets)
         log.exception("The run failed for a reason of our own.")
         outcome.fail(RunError(code="internal_error", message=f"The runner failed: {type(error).__name__}: {error}", mend="Report this error."))
     finally:
@@ -137,6 +140,8 @@ def _execute(
         prepared = workspace.prepare(spec.workspace, run_dir, kernel.command_of(spec, connection_file), env)
         forking = forking_for(spec, prepared, env, channel)
     except (workspace.WorkspaceFailed, OSError, ValueError) as error:
+        if isinstance(error, OSError) and room.is_full(error):
+            raise RunFailed(room.no_room("the run's workspace", error)) from error
         message = f"The run's workspace could not be made: {error}"
         raise RunFailed(RunError(code="workspace_failed", message=message, mend="Run `jupyter jobs doctor`.")) from error
     journal.phase("workspace", time.monotonic() - started)
@@ -159,6 +164,8 @@ def _clear_away(
         workspace.clean(spec.workspace, run_dir, artifacts)
     except OSError as error:
         log.exception("The workspace could not be cleared away.")
+        if room.is_full(error):
+            outcome.fail(room.no_room("what the run left", error))
         message = f"The run's files could not be collected: {error}"
         outcome.fail(RunError(code="workspace_failed", message=message, mend="Run `jupyter jobs doctor`."))
     # a name that is no UTF-8 text must not cost the run its result

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import nbformat
 from nbclient.exceptions import CellExecutionComplete, CellExecutionError, DeadKernelError
-from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillException
 from papermill.execute import prepare_notebook_metadata, remove_error_markers
@@ -26,6 +25,7 @@ from jupyter_jobs.runner.failures import Place, RunFailed
 from jupyter_jobs.runner.kernel import RunKernel, is_ipykernel, is_python
 from jupyter_jobs.runner.log import Journal
 from jupyter_jobs.runner.outcome import Outcome, Stopped
+from jupyter_jobs.runner.outputs import BoundedClient
 from jupyter_jobs.runner.raw import RawOutput
 from jupyter_jobs.runner.rundir import CellRef, RunError, RunSpec
 
@@ -38,13 +38,14 @@ SHUTDOWN_TIMEOUT = 15.0
 SAVE_INTERVAL = 3.0
 
 
-class CellClient(PapermillNotebookClient):  # type: ignore[misc]
+class CellClient(BoundedClient):
     """papermill's client, which also writes down outputs as they come, and learns of the kernel's end at once."""
 
     def __init__(self, execution: Execution, nb_man: Any, kernel: RunKernel) -> None:
         # an idle message that is late is no failure of the cell; the kernel's end is seen without it
         super().__init__(nb_man, km=kernel, raise_on_iopub_timeout=False, iopub_timeout=60, on_cell_executed=self._executed)
         self.execution = execution
+        self.max_stream = execution.spec.max_stream_bytes
         self.reply: dict[str, Any] = {}
         self.cell_of_request: dict[str, int] = {}
         self.look: asyncio.Future[int] | None = None
@@ -96,6 +97,7 @@ class CellClient(PapermillNotebookClient):  # type: ignore[misc]
         with contextlib.suppress(Empty):
             while not self.take(await self.kc.iopub_channel.get_msg(timeout=0.2), request):
                 pass
+        self.settle_outputs()
 
 
 class CellEngine(NBClientEngine):  # type: ignore[misc]
@@ -148,7 +150,7 @@ class Execution:
                 ENGINE, nb, self.spec.kernel.name or "kernel", progress_bar=False, autosave_cell_every=0, execution=self
             )
         finally:
-            self._saver.save(final=True)
+            notebook.save_last(self._saver, self._journal)
 
     def _load(self) -> Any:
         spec = self.spec
@@ -384,6 +386,7 @@ class Execution:
                 self.outcome.memory = kernel.forked.memory
             kernel.close()
             self._raw.flush()
+        client.settle_outputs()
         if client.kc:
             client.kc.stop_channels()
         await kernel.cleanup_resources()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from jupyter_jobs.runner import room
 from jupyter_jobs.runner.rundir import CellRef, RunError, RunSpec
 
 ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
@@ -99,6 +100,8 @@ def _explain(spec: RunSpec, cell: CellRef, ename: str, evalue: str, place: Place
     if ename == "MemoryError" or ename.endswith(("MemoryError", "OutOfMemoryError")):
         mend = "Use less data at a time, run fewer runs in parallel, or use a larger machine."
         return "memory_error", f"{where(cell)} ran out of memory: {evalue or ename}", mend, {}
+    if place.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "no_room", f"{where(cell)} could not write what it wanted: {evalue}", room.MEND, {}
     if ename in MISSING_FILE or place.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         name = place.filename or (named.group(1) if named else "")
         explained = _explain_path(spec, cell, name, ename, place, project_seen)

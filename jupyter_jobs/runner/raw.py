@@ -7,7 +7,8 @@ from collections import deque
 from jupyter_jobs.runner.log import Journal, Stream
 
 HELD = 16_384
-HEARD = 500
+HEARD = 4 * HELD
+"""Characters of what came as messages that are remembered: what is held back is compared with them."""
 
 
 class RawOutput:
@@ -17,7 +18,8 @@ class RawOutput:
         self.repeated = False
         self._journal = journal
         self._held: dict[Stream, str] = {}
-        self._heard: deque[str] = deque(maxlen=HEARD)
+        self._heard: deque[str] = deque()
+        self._heard_size = 0
 
     def __call__(self, descriptor: int, text: str) -> None:
         """Text that came from descriptor 1 or 2 of the process."""
@@ -30,7 +32,10 @@ class RawOutput:
     def heard(self, text: str) -> None:
         """Text that came as a message."""
         if self.repeated:
-            self._heard.append(text)
+            self._heard.append(text[-HEARD:])
+            self._heard_size += len(self._heard[-1])
+            while self._heard_size - len(self._heard[0]) >= HEARD:
+                self._heard_size -= len(self._heard.popleft())
 
     def flush(self) -> str:
         """Log what no message has said; returns it."""

@@ -109,6 +109,7 @@ class RunSpec(Struct, frozen=True, kw_only=True):
 
     `fork`: the kernel may be forked from a warm server. `preload`: modules that such a server imports beforehand for the runs that follow, besides
     those that the notebook imports if `learn_preload`.
+    `max_log_bytes` bounds the log, `max_stream_bytes` what the notebook keeps of a cell's standard output and error; 0: not at all.
     """
 
     run: str
@@ -130,6 +131,8 @@ class RunSpec(Struct, frozen=True, kw_only=True):
     learn_preload: bool = True
     socket_dir: str = ""
     hints: str = ""
+    max_log_bytes: int = 0
+    max_stream_bytes: int = 0
 
 
 class Limits(Struct, frozen=True, kw_only=True):
