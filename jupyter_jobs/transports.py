@@ -224,11 +224,19 @@ class LocalTransport:
             self._context = None
 
     def _call(self, method: str, path: str, query: Query, body: bytes) -> object:
+        from sqlalchemy.exc import DBAPIError
+
         from jupyter_jobs.api.routes import ROUTES
         from jupyter_jobs.api.table import decode, find_route
+        from jupyter_jobs.store.database import shown
+        from jupyter_jobs.store.refusal import refusal
 
         route, values = find_route(ROUTES, method, path)
-        return route.endpoint(self._opened(), decode(route, values, query_text(query), body))
+        context, request = self._opened(), decode(route, values, query_text(query), body)
+        try:
+            return route.endpoint(context, request)
+        except DBAPIError as error:
+            raise refusal(shown(context.engine), error) from None
 
     def _opened(self) -> Context:
         if self._context is None:

@@ -93,7 +93,8 @@ def build_parser() -> argparse.ArgumentParser:
     command("cancel", "change:cancel", "Cancel a job or a run.", ("JOB|RUN", "an id"))
     sub = command("delete", "change:delete", "Delete a job with its runs and what only it had frozen.", ("JOB", "a job's id"))
     sub.add_argument("--cancel", action="store_true", help="cancel what still runs first")
-    command("doctor", "service:doctor", "What is stored where, and what could be better.")
+    sub = command("doctor", "doctor:doctor", "What is stored where, what is wrong or left over, and what mends it.")
+    sub.add_argument("--repair", action="store_true", help="mend what can be mended safely, and say what was done")
 
     dispatcher = commands.add_parser("dispatcher", help="The background process that starts runs.")
     verbs = dispatcher.add_subparsers(metavar="start|stop|status|run", required=True)

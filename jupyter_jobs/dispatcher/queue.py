@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -15,6 +16,9 @@ from jupyter_jobs.errors import JobsError
 from jupyter_jobs.store import events, queue
 from jupyter_jobs.store.queue import Claim, Short
 
+LEAST_FREE = 4 << 20
+"""Bytes that must be free where the store lies before a run starts."""
+
 Carry = Callable[[Dispatch, Active], Coroutine[None, None, None]]
 
 
@@ -25,10 +29,12 @@ async def start_what_fits(dispatch: Dispatch, carry: Carry) -> bool:
         places = dispatch.parallel - len(dispatch.active)
         if places <= 0:
             return True
-        present, free = await asyncio.to_thread(_look_around, dispatch)
+        present, free, disk = await asyncio.to_thread(_look_around, dispatch)
         if not present:
             dispatch.drain(f"{sys.prefix}, where this dispatcher lives, has been removed; another environment's can go on")
             return True
+        if disk < LEAST_FREE:
+            return await _say_no_room(dispatch, disk)
         reserved = await _reserved(dispatch, exact=exact)
         room = None if free is None else free - reserved
         taken = await dispatch.ledger.write(
@@ -74,9 +80,10 @@ def environment_present() -> bool:
     return Path(sys.executable).exists() and Path(__file__).exists()
 
 
-def _look_around(dispatch: Dispatch) -> tuple[bool, int | None]:
-    """Whether our environment is present, and the bytes that are free; None where runs do not use this machine's memory."""
-    return environment_present(), resources.free_memory() if dispatch.backend.capabilities.shares_memory else None
+def _look_around(dispatch: Dispatch) -> tuple[bool, int | None, int]:
+    """Whether our environment is present, the bytes of memory that are free (None where runs do not use this machine's), and those on the disk."""
+    memory = resources.free_memory() if dispatch.backend.capabilities.shares_memory else None
+    return environment_present(), memory, shutil.disk_usage(dispatch.settings.data_dir).free
 
 
 async def _reserved(dispatch: Dispatch, *, exact: bool) -> int:
@@ -101,3 +108,16 @@ async def _say_waiting(dispatch: Dispatch, short: Short, free: int, reserved: in
         log.info("%s waits for memory: needs %d, free %d, of which %d are for active runs", short.run, short.needed, free, reserved)
         data = {"reason": "memory", "needed": short.needed, "free": free, "reserved": reserved}
         await dispatch.ledger.write(events.append, "run.waiting", short.job, run=short.run, state="queued", data=data)
+
+
+async def _say_no_room(dispatch: Dispatch, free: int) -> bool:
+    """Say once that the disk has no room for the run whose turn it is, which is looked at again at each heartbeat; whether there is one."""
+    first = await dispatch.ledger.read(queue.first)
+    if first is None:
+        return False
+    if first.run not in dispatch.said:
+        dispatch.said.add(first.run)
+        log.error("%s waits for room on the disk: free %d, needed %d", first.run, free, LEAST_FREE)
+        data = {"reason": "disk", "needed": LEAST_FREE, "free": free}
+        await dispatch.ledger.write(events.append, "run.waiting", first.job, run=first.run, state="queued", data=data)
+    return True

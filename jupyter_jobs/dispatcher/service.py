@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from jupyter_jobs import resources
 from jupyter_jobs.backends.base import Backend
@@ -27,8 +27,9 @@ from jupyter_jobs.model import DispatcherStatus
 from jupyter_jobs.settings import Jobs
 from jupyter_jobs.store import dispatcher as table
 from jupyter_jobs.store import queue, runs
-from jupyter_jobs.store.database import SCHEMA_VERSION, open_store
+from jupyter_jobs.store.database import SCHEMA_VERSION, open_store, shown
 from jupyter_jobs.store.dispatcher import Lease
+from jupyter_jobs.store.refusal import refusal
 from jupyter_jobs.version import __version__
 
 
@@ -66,9 +67,16 @@ async def serve(
 
         server = Server(introduction or hello(SCHEMA_VERSION), wake=dispatch.nudge, draining=dispatch.draining, drain=dispatch.drain, status=status)
         try:
-            await dispatch.ledger.write(lease.acquire, mine)
-            await _run(dispatch, server, listening, mine, ready)
-            await dispatch.ledger.write(table.release, mine)
+            try:
+                await dispatch.ledger.write(lease.acquire, mine)
+                await _run(dispatch, server, listening, mine, ready)
+            except DBAPIError as failure:
+                raise refusal(shown(engine), failure) from failure
+            try:
+                await dispatch.ledger.write(table.release, mine)
+            except DBAPIError as failure:
+                # whoever comes next sees that this process has ended
+                log.error("the store refused to take the lease back: %s", refusal(shown(engine), failure).message)
         finally:
             await asyncio.to_thread(dispatch.ledger.close)
     finally:
@@ -177,6 +185,7 @@ async def _heartbeat(dispatch: Dispatch, server: Server, listening: Listening, m
             dispatch.beat()
             if dispatch.foreign:
                 await reconcile(dispatch, carry)
+            if dispatch.foreign or dispatch.said:
                 dispatch.nudge()
         except SQLAlchemyError as failure:
             log.error("the store refused a heartbeat: %s", type(failure).__name__)

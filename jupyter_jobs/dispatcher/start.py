@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from jupyter_jobs.backends.base import Handle, Submission
 from jupyter_jobs.dispatcher.aftermath import clear_up_after
@@ -15,9 +18,12 @@ from jupyter_jobs.dispatcher.state import Active, Dispatch, log
 from jupyter_jobs.errors import JobsError, NotFound, Unavailable
 from jupyter_jobs.lifecycle import RunState
 from jupyter_jobs.model import RunError
+from jupyter_jobs.runner import room
 from jupyter_jobs.store import attempts, runs
 from jupyter_jobs.store.ending import Ended
 from jupyter_jobs.store.jobs import Frozen
+
+T = TypeVar("T")
 
 
 async def carry(dispatch: Dispatch, active: Active) -> None:
@@ -36,6 +42,9 @@ async def _carry(dispatch: Dispatch, active: Active) -> Ended | None:
         return await conclude(dispatch, active, RunState.CANCELED, None)
     except JobsError as failure:
         return await _fail(dispatch, active, RunError(code=failure.code, message=failure.message, mend=failure.mend, detail=_json(failure.detail)))
+    except OSError as failure:
+        code, mend = ("no_room", room.MEND) if room.is_full(failure) else ("not_stored", "See dispatcher.log in the data directory.")
+        return await _fail(dispatch, active, RunError(code=code, message=f"The files of run {active.run} cannot be written: {failure.strerror}.", mend=mend))
     except Exception as failure:  # noqa: BLE001 - a fault in our code must not leave a run that is "running" for ever
         log.exception("carrying %s failed", active.run)
         message = f"Run {active.run} could not be carried out: {type(failure).__name__}."
@@ -44,7 +53,7 @@ async def _carry(dispatch: Dispatch, active: Active) -> Ended | None:
 
 async def start(dispatch: Dispatch, active: Active) -> None:
     """Start a claimed run. It has a handle afterwards, unless a cancel came first. Raises `JobsError` or `OSError` when it cannot start."""
-    frozen = await dispatch.frozen_of(active.job)
+    frozen = await patiently(dispatch, active, lambda: dispatch.frozen_of(active.job))
     if frozen is None:
         raise NotFound(f"There is no job {active.job} any more.", code="job_not_found", job=active.job)
     await _checked(dispatch, active, frozen)
@@ -52,12 +61,22 @@ async def start(dispatch: Dispatch, active: Active) -> None:
         return
     active.submitting = True
     try:
-        active.workspace = await asyncio.to_thread(dispatch.prepare, dispatch, active, frozen)
+        active.workspace = await patiently(dispatch, active, lambda: asyncio.to_thread(dispatch.prepare, dispatch, active, frozen))
         active.handle = await _submitted(dispatch, active)
-        await take_in(dispatch, active)
+        await patiently(dispatch, active, lambda: take_in(dispatch, active))
     finally:
         active.submitting = False
         active.submitted.set()
+
+
+async def patiently(dispatch: Dispatch, active: Active, work: Callable[[], Awaitable[T]]) -> T:
+    """`work`, tried again at each heartbeat while the store refuses: no run fails because a store is full or locked for a while."""
+    while True:
+        try:
+            return await work()
+        except SQLAlchemyError as failure:
+            log.error("%s waits for the store: %s", active.run, getattr(failure, "orig", None) or type(failure).__name__)
+            await dispatch.next_beat()
 
 
 async def requeue(dispatch: Dispatch, active: Active) -> None:

@@ -106,10 +106,23 @@ def release_due(conn: Connection, at: datetime) -> datetime | None:
     return conn.execute(_NEXT_TIME).scalar()
 
 
-def heads(conn: Connection) -> list[str]:
-    """The run that starts next, if any: for tests and for those who only look."""
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """The run whose turn it is."""
+
+    run: str
+    job: str
+
+
+def first(conn: Connection) -> Head | None:
+    """The run that starts next, if any: for those who only look."""
     row = _head(conn)
-    return [] if row is None else [row.id]
+    return None if row is None else Head(run=row.id, job=row.job)
+
+
+def heads(conn: Connection) -> list[str]:
+    """The id of the run that starts next, if any."""
+    head = first(conn)
+    return [] if head is None else [head.run]
 
 
 def _head(conn: Connection) -> Any | None:

@@ -97,7 +97,7 @@ def test_an_older_store_is_copied_before_it_is_migrated(tmp_path: Path, monkeypa
     database.bring_up_to_date(engine)
     database.bring_up_to_date(engine)
     engine.dispose()
-    copy = tmp_path / f"jobs.sqlite.schema-{before}"
+    (copy,) = tmp_path.glob("jobs.sqlite.before-*.*")
     assert seen == [1]
     assert mode(copy) == 0o600
     kept = sqlite3.connect(copy)
@@ -129,7 +129,7 @@ def test_what_is_no_database_and_what_cannot_be_written(tmp_path: Path) -> None:
     (broken / "jobs.sqlite").write_bytes(b"this is not a database at all" * 100)
     with pytest.raises(Unavailable) as caught:
         open_store(broken)
-    assert caught.value.code == "store_unreachable"
+    assert caught.value.code == "store_corrupt"
     for url in ("not a url", "sqlite://", "sqlite:///:memory:", "oracle+nothing://x"):
         with pytest.raises(BadInput):
             open_store(tmp_path / "jobs", url)
