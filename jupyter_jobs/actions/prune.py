@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine
 
 from jupyter_jobs.actions.places import html_dir
-from jupyter_jobs.store import jobs, snapshots
+from jupyter_jobs.store import events, jobs, snapshots
 from jupyter_jobs.store.database import read, write
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ def prune(engine: Engine, data_dir: Path) -> None:
                 log.info("%s has no file locks: nothing else is looked at while files are removed.", data_dir)
             with write(engine) as conn:
                 snapshots.drop_unused(conn)
+                events.drop_old_deletions(conn)
                 folders = _unneeded_folders(conn, data_dir)
             for folder in folders:
                 remove_tree(folder)

@@ -77,7 +77,8 @@ def seconds_text(seconds: float | None) -> str:
 
 def ago_text(at: datetime) -> str:
     """`3 min ago`; the date after a day."""
-    seconds = (datetime.now(UTC) - at).total_seconds()
+    # a clock may have been set back since
+    seconds = max(0.0, (datetime.now(UTC) - at).total_seconds())
     if seconds < 60:
         return "just now"
     if seconds < 3600:

@@ -8,7 +8,8 @@ in its run directory has changed for `SILENCE` seconds.
 from __future__ import annotations
 
 import asyncio
-import time
+import os
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -59,7 +60,7 @@ async def _handle(dispatch: Dispatch, found: ActiveRun, active: Active) -> Handl
 
 
 async def _look_at_foreign(dispatch: Dispatch, found: ActiveRun, active: Active) -> None:
-    silent = await asyncio.to_thread(_silent_seconds, active.directory)
+    silent = await asyncio.to_thread(_silent_seconds, Path(dispatch.settings.data_dir), active.directory)
     if silent is None or silent > SILENCE or found.cancel_requested:
         log.info("%s ran on %s and has ended, or nothing was heard of it for long", found.run, found.host)
         dispatch.foreign.discard(found.run)
@@ -69,12 +70,15 @@ async def _look_at_foreign(dispatch: Dispatch, found: ActiveRun, active: Active)
         dispatch.foreign.add(found.run)
 
 
-def _silent_seconds(directory: Path) -> float | None:
+def _silent_seconds(data_dir: Path, directory: Path) -> float | None:
     """Seconds since a file of the run changed; None when it has a result."""
     if (directory / rundir.RESULT).exists():
         return None
     try:
-        return time.time() - max(entry.stat().st_mtime for entry in [directory, *directory.iterdir()])
+        newest = max(entry.stat().st_mtime for entry in [directory, *directory.iterdir()])
+        # by the clock of the disk that both hosts write to: ours may be wrong, or have been set
+        with tempfile.NamedTemporaryFile(prefix=".now-", dir=data_dir) as probe:
+            return os.fstat(probe.fileno()).st_mtime - newest
     except OSError:
         return SILENCE + 1
 

@@ -68,7 +68,7 @@ async def serve(
         server = Server(introduction or hello(SCHEMA_VERSION), wake=dispatch.nudge, draining=dispatch.draining, drain=dispatch.drain, status=status)
         try:
             try:
-                await dispatch.ledger.write(lease.acquire, mine)
+                await dispatch.ledger.write(lease.acquire, mine, await lease.watch(dispatch.ledger))
                 await _run(dispatch, server, listening, mine, ready)
             except DBAPIError as failure:
                 raise refusal(shown(engine), failure) from failure

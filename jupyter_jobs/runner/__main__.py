@@ -16,7 +16,7 @@ from types import FrameType
 
 import msgspec
 
-from jupyter_jobs.runner import live, processes, room, rundir, workspace
+from jupyter_jobs.runner import clock, live, processes, room, rundir, workspace
 from jupyter_jobs.runner.failures import RunFailed
 from jupyter_jobs.runner.log import Journal
 from jupyter_jobs.runner.names import safe_text
@@ -58,7 +58,7 @@ def main(arguments: list[str], channel: socket.socket | None = None) -> int:
     if len(arguments) != 2:
         print("usage: python -m jupyter_jobs.runner RUN_DIR", file=sys.stderr)
         return 1
-    began = time.time()
+    began = clock.begin()
     run_dir = Path(arguments[1]).absolute()
     if (run_dir / rundir.RESULT).exists():
         print(f"{run_dir} has a result already.", file=sys.stderr)
@@ -179,7 +179,7 @@ def _clear_away(
         state=outcome.state,
         error=outcome.error,
         started_at=began,
-        ended_at=time.time(),
+        ended_at=clock.now(),
         records=outcome.records,
         artifacts=artifacts,
         peak_memory=outcome.memory or peak or None,

@@ -20,7 +20,7 @@ from papermill.execute import prepare_notebook_metadata, remove_error_markers
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from jupyter_jobs.runner import failures, namespace, notebook, processes, questions, records, rundir
+from jupyter_jobs.runner import clock, failures, namespace, notebook, processes, questions, records, rundir
 from jupyter_jobs.runner.failures import Place, RunFailed
 from jupyter_jobs.runner.kernel import RunKernel, is_ipykernel, is_python
 from jupyter_jobs.runner.log import Journal
@@ -202,7 +202,7 @@ class Execution:
         if self._timer:
             self._timer.cancel()
         if self._time_limit:
-            left = max(0.0, self._time_limit - (time.time() - self._began))
+            left = max(0.0, self._time_limit - (clock.now() - self._began))
             self._timer = asyncio.get_running_loop().call_later(left, self.stop, "time_limit_exceeded")
 
     def _why_stopped(self) -> RunFailed | Stopped:

@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from jupyter_jobs.runner import rundir
+from jupyter_jobs.runner import clock, rundir
 from jupyter_jobs.runner.capped import CappedLog
 from jupyter_jobs.runner.rundir import CellRef, LogRecord, RunEvent, Way
 
@@ -68,7 +68,7 @@ class Journal:
 
     def output(self, stream: Stream, text: str, cell: int | None = None) -> None:
         """Append a chunk of output as it came, for the running cell unless another is named."""
-        at, cell = time.time(), self.cell if cell is None else cell
+        at, cell = clock.now(), self.cell if cell is None else cell
         place = 0
         while place < len(text):
             tail = self._log.tail
@@ -93,7 +93,7 @@ class Journal:
         try:
             if self._lost:
                 lost = f"… {self._lost:,} lines could not be written ({self._why_lost}) …"
-                self._log.append(encode(LogRecord(at=time.time(), stream="system", text=lost)) + b"\n", 1)
+                self._log.append(encode(LogRecord(at=clock.now(), stream="system", text=lost)) + b"\n", 1)
                 self._lost = 0
             lines = [encode(record) + b"\n" for record in records]
             for number, line in enumerate(lines):
@@ -102,7 +102,7 @@ class Journal:
                     first, size = number, 0
                     if self._log.tail is None:
                         mark = "The log has become long: from here on only its end is kept (`Jobs.max_log_bytes`)."
-                        self._log.append(encode(LogRecord(at=time.time(), stream="system", text=mark)) + b"\n", 1)
+                        self._log.append(encode(LogRecord(at=clock.now(), stream="system", text=mark)) + b"\n", 1)
                     self._log.next_part()
                 size += len(line)
             self._log.append(b"".join(lines[first:]), len(lines) - first)
@@ -120,25 +120,25 @@ class Journal:
 
     def state(self, state: str) -> None:
         """Tell that the run has come to this state."""
-        self._event(RunEvent(at=time.time(), kind="state", state=state))
+        self._event(RunEvent(at=clock.now(), kind="state", state=state))
 
     def progress(self, done: int, total: int, cell: CellRef | None = None) -> None:
         """Tell how many code cells are done, and which one starts."""
-        self._event(RunEvent(at=time.time(), kind="progress", done=done, total=total, cell=cell))
+        self._event(RunEvent(at=clock.now(), kind="progress", done=done, total=total, cell=cell))
 
     def record(self, name: str, value: object) -> None:
         """Tell a recorded value, which must be JSON."""
-        self._event(RunEvent(at=time.time(), kind="record", name=name, value=value))
+        self._event(RunEvent(at=clock.now(), kind="record", name=name, value=value))
 
     def phase(self, name: str, seconds: float) -> None:
         """Tell how long a part of the run's own work took."""
         self.phases[name] = round(seconds, 4)
-        self._event(RunEvent(at=time.time(), kind="phase", name=name, seconds=round(seconds, 4)))
+        self._event(RunEvent(at=clock.now(), kind="phase", name=name, seconds=round(seconds, 4)))
 
     def way(self, name: str, way: Way) -> None:
         """Tell how the process of that name came to life."""
         self.ways[name] = way
-        self._event(RunEvent(at=time.time(), kind="way", name=name, value=way))
+        self._event(RunEvent(at=clock.now(), kind="way", name=name, value=way))
 
     def hint_now(self) -> None:
         """Wake whoever listens. A hint that is lost is no loss: the files are the truth."""

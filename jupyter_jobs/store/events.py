@@ -8,14 +8,18 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from jupyter_jobs.model import Event, EventList
+from jupyter_jobs.store.pages import bounded
 from jupyter_jobs.store.tables import events, jobs, runs
 
 PROGRESS = "run.progress"
+RECORDS = "run.records"
+DELETED = "job.deleted"
 
 _INSERT = insert(events)
 _NOTE_JOB = update(jobs).where(jobs.c.id == bindparam("the_job")).values(seq=bindparam("the_seq"))
 _NOTE_RUN = update(runs).where(runs.c.id == bindparam("the_run")).values(seq=bindparam("the_seq"))
 _DROP_PROGRESS = delete(events).where(events.c.run == bindparam("the_run"), events.c.kind == PROGRESS)
+_DROP_RECORDS = delete(events).where(events.c.run == bindparam("the_run"), events.c.kind == RECORDS)
 
 
 def now() -> datetime:
@@ -91,14 +95,25 @@ def drop_progress(conn: Connection, run: str) -> None:
     conn.execute(_DROP_PROGRESS, {"the_run": run})
 
 
+def drop_records(conn: Connection, run: str) -> None:
+    """Forget which values a run had recorded before: each such event names all of them."""
+    conn.execute(_DROP_RECORDS, {"the_run": run})
+
+
+def drop_old_deletions(conn: Connection, keep: int = 10_000) -> None:
+    """Forget all but the last `keep` deletions of jobs, of which nothing else is left: who was away for longer than that lists anew anyway."""
+    kept = select(events.c.seq).where(events.c.kind == DELETED).order_by(events.c.seq.desc()).limit(1).offset(keep).scalar_subquery()
+    conn.execute(delete(events).where(events.c.kind == DELETED, events.c.seq <= kept))
+
+
 def drop_job(conn: Connection, job: str) -> None:
     """Forget all events of a job."""
     conn.execute(delete(events).where(events.c.job == job))
 
 
 def after(conn: Connection, seq: int, limit: int = 500, *, job: str | None = None, run: str | None = None) -> EventList:
-    """At most `limit` events with a number above `seq`, oldest first, of all jobs, one job or one run."""
-    query = select(events).where(events.c.seq > seq).order_by(events.c.seq).limit(limit)
+    """At most `limit` (and never more than a page's `MAX_LIMIT`) events with a number above `seq`, oldest first, of all jobs, one job or one run."""
+    query = select(events).where(events.c.seq > seq).order_by(events.c.seq).limit(bounded(limit))
     if job is not None:
         query = query.where(events.c.job == job)
     if run is not None:

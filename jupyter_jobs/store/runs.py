@@ -314,7 +314,8 @@ def set_records(conn: Connection, run: str, attempt: int, records: dict[str, Jso
     if job is None:
         return False
     jobs_store.add_record_names(conn, job, records)
-    events.append(conn, "run.records", job, run=run, data={"names": list(records)}, at=at)
+    events.drop_records(conn, run)
+    events.append(conn, events.RECORDS, job, run=run, data={"names": list(records)}, at=at)
     return True
 
 
