@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+import psutil
 
 from jupyter_jobs.actions import leftovers
 from jupyter_jobs.actions.context import Context, local_context
@@ -24,6 +27,7 @@ from jupyter_jobs.store import integrity
 from jupyter_jobs.store.database import SCHEMA_VERSION
 from jupyter_jobs.store.refusal import corrupt
 
+HELD_SECONDS = 2.0
 FOR_THE_DISPATCHER = {"nobody_follows", "result_not_taken_in"}
 
 
@@ -54,7 +58,7 @@ def doctor(args: argparse.Namespace) -> int:
         health = health_of(context)
         left = [trouble.finding for trouble in leftovers.troubles(context.engine, context.data_dir)]
         damage = [] if found is None else [Finding(code="store_corrupt", level="error", message=found.message, mend=found.mend)]
-        return _report(msgspec.structs.replace(health, findings=[*damage, *health.findings, *left]), repairs, args.json)
+        return _report(msgspec.structs.replace(health, findings=[*damage, *_held(context), *health.findings, *left]), repairs, args.json)
     finally:
         context.engine.dispose()
 
@@ -66,6 +70,21 @@ def _damage(context: Context) -> JobsError | None:
         return None
     problems = integrity.problems_of(Path(path), quick=False)
     return corrupt(path, "; ".join(problems)) if problems else None
+
+
+def _held(context: Context) -> list[Finding]:
+    """Whether somebody keeps everybody else from writing, and who may that be."""
+    path = str(context.engine.url.database)
+    if context.engine.dialect.name != "sqlite" or not integrity.is_held(Path(path), HELD_SECONDS):
+        return []
+    names = []
+    for each in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if each.pid != os.getpid() and any(file.path == path for file in each.open_files()):
+                names.append(f"{each.pid} ({each.name()})")
+    who = f" These have it open: {', '.join(names)}." if names else ""
+    message = f"Another process has been writing to the store for more than {HELD_SECONDS:g} s.{who}"
+    return [Finding(code="store_busy", level="warning", message=message, mend="Wait for it, or end it if it hangs; runs go on meanwhile.", path=path)]
 
 
 def _salvage(settings: Jobs, error: JobsError) -> Repair:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import resource
@@ -82,8 +83,13 @@ def main(arguments: list[str], channel: socket.socket | None = None) -> int:
         journal = Journal(run_dir, spec.run, spec.attempt, spec.hints, spec.max_log_bytes)
         room.write_result(run_dir, attempt(spec, run_dir, journal, cancel, began, channel))
     except OSError as error:
-        print(f"{run_dir} cannot be written: {error}", file=sys.stderr)
-        return room.EXIT_NO_ROOM if room.is_full(error) else 1
+        with contextlib.suppress(OSError):
+            # it goes to that disk too
+            print(f"{run_dir} cannot be written: {error}", file=sys.stderr)
+        if room.is_full(error):
+            # at once: an interpreter that cannot flush its streams changes the exit status
+            os._exit(room.EXIT_NO_ROOM)
+        return 1
     journal.hint_now()
     return 0
 

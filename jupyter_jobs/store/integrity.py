@@ -56,6 +56,17 @@ def problems_of(path: Path, *, quick: bool) -> list[str]:
     return [" ".join(str(row[0]).split()) for row in rows if row[0] != "ok"]
 
 
+def is_held(path: Path, seconds: float) -> bool:
+    """Whether another process keeps the right to write for longer than that."""
+    try:
+        with closing(sqlite3.connect(path, timeout=seconds, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+    except sqlite3.OperationalError as error:
+        return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return False
+
+
 def back_up(path: Path, schema: int) -> Path:
     """Copy the store beside itself before it is migrated to `schema`; the newest three copies are kept. Raises `Unavailable` (`no_room`, …)."""
     size = sum(file.stat().st_size for file in (path, path.with_name(f"{path.name}-wal")) if file.exists())

@@ -26,7 +26,7 @@ from jupyter_jobs.store.database import read, write
 from tests.actions.conftest import World
 from tests.actions.test_health import hold, this_process
 from tests.factories import bring_to, make_job
-from tests.store.test_trouble import damage, filled, pages_of
+from tests.store.test_trouble import HOLD, damage, filled, pages_of
 
 
 def found(world: World) -> dict[str, leftovers.Trouble]:
@@ -183,6 +183,19 @@ def test_damage_that_only_the_full_check_sees_is_found(world: World, monkeypatch
     assert [repair["code"] for repair in json.loads(capsys.readouterr().out)["repairs"]] == ["store_corrupt"]
     main(["doctor", "--json"])
     assert "store_corrupt" not in {finding["code"] for finding in json.loads(capsys.readouterr().out)["findings"]}
+
+
+def test_whoever_locks_the_store_is_named(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("jupyter_jobs.cli.doctor.load_settings", lambda: Jobs(data_dir=str(world.data_dir)))
+    monkeypatch.setattr("jupyter_jobs.cli.doctor.HELD_SECONDS", 0.1)
+    command = [sys.executable, "-c", HOLD, str(world.data_dir / "jobs.sqlite")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        main(["doctor", "--json"])
+        other.communicate()
+    findings = {finding["code"]: finding for finding in json.loads(capsys.readouterr().out)["findings"]}
+    assert f"{other.pid} (python" in findings["store_busy"]["message"]
 
 
 def test_a_server_elsewhere_is_not_repaired(capsys: pytest.CaptureFixture[str]) -> None:

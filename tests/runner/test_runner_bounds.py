@@ -254,7 +254,8 @@ def test_a_run_that_cannot_even_reserve_tells_by_its_exit_status(prepare, small_
     run.path = small_disk / "attempt"
     run.path.mkdir()
     rundir.write_spec(run.path, run.spec)
-    fill(small_disk)
-    ended = subprocess.run([sys.executable, "-m", "jupyter_jobs.runner", str(run.path)], capture_output=True, text=True, env=dict(os.environ))
-    assert ended.returncode == room.EXIT_NO_ROOM, ended.stderr
+    with (run.path / "runner.log").open("ab") as log:
+        fill(small_disk)
+        ended = subprocess.run([sys.executable, "-m", "jupyter_jobs.runner", str(run.path)], stdout=log, stderr=log, env=dict(os.environ))
+    assert ended.returncode == room.EXIT_NO_ROOM
     assert json.loads((run.path / rundir.SPEC).read_bytes())["run"] == run.spec.run
