@@ -42,15 +42,15 @@ def holding(file: Path) -> Iterator[subprocess.Popen[str]]:
         yield other
 
 
-def make_damaged(folder: Path) -> None:
-    for left in folder.glob("jobs.sqlite*"):
-        left.unlink()
+@pytest.fixture
+def damaged(settings: Jobs) -> None:
+    """Damage the store before a server opens it."""
+    folder = Path(settings.data_dir)
     filled(folder)
     damage(folder / "jobs.sqlite", pages_of(folder / "jobs.sqlite", "runs")[0])
 
 
-async def test_a_damaged_store_is_said_with_its_mend(settings: Jobs, server: Running) -> None:
-    make_damaged(Path(server.jobs.jobs.data_dir))
+async def test_a_damaged_store_is_said_with_its_mend(damaged: None, server: Running) -> None:
     answer = await server.ask("GET", "jobs")
     assert (answer.code, error_of(answer)["code"]) == (503, "store_corrupt")
     assert "doctor --repair" in error_of(answer)["mend"]

@@ -83,7 +83,7 @@ def beat() -> None:
 async def test_a_locked_store_costs_no_run_its_start_or_its_end(
     store: Store, said: Said, hold: Callable[[Store], subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(database, "BUSY_SECONDS", 2.0)
     gate = store.gate("gate")
     (first,) = store.job({"do": "hold", "gate": gate, "cells": 2})
     async with store.dispatcher():
