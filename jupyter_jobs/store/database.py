@@ -172,8 +172,11 @@ def _sqlite_engine(url: URL) -> Engine:
         )
     path = Path(url.database)
     try:
-        # made here, so that it and the files that SQLite puts beside it are never readable by others
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        # made here, so that it and the files that SQLite puts beside it are never readable by others. One that exists must not be opened:
+        # closing it would drop the locks that SQLite holds for this process's other connections
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        pass
     except OSError as error:
         raise refusal_of_system(path, error) from error
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
