@@ -18,12 +18,13 @@ from jupyter_jobs.actions.places import run_dir
 from jupyter_jobs.actions.prune import prune, unneeded
 from jupyter_jobs.actions.run_spec import DATA_VARIABLE
 from jupyter_jobs.backends import processes
-from jupyter_jobs.backends.processes import MARK, Process
-from jupyter_jobs.lifecycle import ACTIVE, FINAL
+from jupyter_jobs.backends.processes import Process
+from jupyter_jobs.lifecycle import FINAL
 from jupyter_jobs.model import Finding
 from jupyter_jobs.runner import rundir
+from jupyter_jobs.runner.rundir import RUN_MARK
 from jupyter_jobs.sockets import KERNEL_SOCKETS, socket_directory
-from jupyter_jobs.store import dispatcher, integrity, jobs, runs
+from jupyter_jobs.store import dispatcher, integrity, jobs, queue, runs
 from jupyter_jobs.store.database import read, write
 
 REPAIR = "`jupyter jobs doctor --repair` mends it."
@@ -93,7 +94,7 @@ def _lives(lease: dispatcher.Lease) -> bool:
 def _untaken_results(engine: Engine, data_dir: Path) -> Iterator[Trouble]:
     """Queued runs of whose next attempt a result lies on disk, as after an older store was put back. Those of active runs the dispatcher takes in."""
     with read(engine) as conn:
-        waiting = runs.next_queued(conn, 1_000_000)
+        waiting = queue.next_attempts(conn)
     ready = [run for run in waiting if (run_dir(data_dir, run.run, run.attempt) / rundir.RESULT).exists()]
     if not ready:
         return
@@ -130,7 +131,7 @@ def _marked(data_dir: Path) -> dict[str, list[int]]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             variables = process.environ()
-            if variables.get(DATA_VARIABLE) == str(data_dir) and (run := variables.get(MARK)) and process.status() != psutil.STATUS_ZOMBIE:
+            if variables.get(DATA_VARIABLE) == str(data_dir) and (run := variables.get(RUN_MARK)) and process.status() != psutil.STATUS_ZOMBIE:
                 found.setdefault(run, []).append(process.pid)
     return found
 
@@ -187,7 +188,7 @@ def _unused(engine: Engine, place: Path) -> list[Path]:
     # looked at before the runs and processes: a kernel that starts meanwhile makes a new one
     folders = [entry for entry in place.iterdir() if entry.is_dir() and not entry.is_symlink() and entry.name.startswith("k")]
     with read(engine) as conn:
-        if runs.count(conn, ACTIVE):
+        if runs.count_active(conn):
             return []
     named = ""
     for process in psutil.process_iter():

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from jupyter_jobs.actions import jobs, runs
 from jupyter_jobs.actions.context import Context
 from jupyter_jobs.actions.places import run_dir

@@ -44,7 +44,8 @@ async def _carry(dispatch: Dispatch, active: Active) -> Ended | None:
         return await _fail(dispatch, active, RunError(code=failure.code, message=failure.message, mend=failure.mend, detail=_json(failure.detail)))
     except OSError as failure:
         code, mend = ("no_room", room.MEND) if room.is_full(failure) else ("not_stored", "See dispatcher.log in the data directory.")
-        return await _fail(dispatch, active, RunError(code=code, message=f"The files of run {active.run} cannot be written: {failure.strerror}.", mend=mend))
+        message = f"The files of run {active.run} cannot be written: {failure.strerror}."
+        return await _fail(dispatch, active, RunError(code=code, message=message, mend=mend))
     except Exception as failure:  # noqa: BLE001 - a fault in our code must not leave a run that is "running" for ever
         log.exception("carrying %s failed", active.run)
         message = f"Run {active.run} could not be carried out: {type(failure).__name__}."

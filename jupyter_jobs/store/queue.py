@@ -215,6 +215,19 @@ def count(conn: Connection) -> int:
     return now + later
 
 
+class NextAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that waits, and the number that its next attempt gets."""
+
+    run: str
+    attempt: int
+
+
+def next_attempts(conn: Connection) -> list[NextAttempt]:
+    """Of all runs that wait."""
+    query = select(runs.c.id, runs.c.attempt).where(runs.c.state == RunState.QUEUED)
+    return [NextAttempt(run=run, attempt=attempt + 1) for run, attempt in conn.execute(query)]
+
+
 def demand(conn: Connection) -> int:
     """How many runs need a dispatcher: those under way, and those that wait unless the queue is paused."""
     return runs_store.count_active(conn) + (0 if is_paused(conn) else count(conn))

@@ -49,7 +49,7 @@ def test_from_the_first_schema(tmp_path: Path) -> None:
     engine.dispose()
 
     engine = open_store(tmp_path)
-    assert (tmp_path / "jobs.sqlite.schema-1").exists()
+    assert len(list(tmp_path.glob("jobs.sqlite.before-*"))) == 1
     with write(engine) as conn:
         found = jobs.get(conn, JOB)
         assert found is not None
