@@ -13,6 +13,7 @@ from queue import Empty
 from typing import Any, Literal
 
 import nbformat
+import zmq
 from nbclient.exceptions import CellExecutionComplete, CellExecutionError, DeadKernelError
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillException
@@ -23,7 +24,7 @@ from papermill.parameterize import parameterize_notebook
 from jupyter_jobs.runner import clock, failures, namespace, notebook, processes, questions, records, rundir
 from jupyter_jobs.runner.failures import Place, RunFailed
 from jupyter_jobs.runner.kernel import RunKernel, is_ipykernel, is_python
-from jupyter_jobs.runner.log import Journal
+from jupyter_jobs.runner.log import Journal, Stream
 from jupyter_jobs.runner.outcome import Outcome, Stopped
 from jupyter_jobs.runner.outputs import BoundedClient
 from jupyter_jobs.runner.raw import RawOutput
@@ -36,6 +37,8 @@ START_TIMEOUT = 120.0
 SHUTDOWN_TIMEOUT = 15.0
 """Seconds that a kernel may take to end by itself after the last cell, for its exit handlers. ipykernel sometimes waits 10 s for its own threads."""
 SAVE_INTERVAL = 3.0
+HEAR_OUT_TIMEOUT = 1.0
+"""Seconds to wait for the end of the connection to a kernel that has ended: a process that it forked may keep it open."""
 
 
 class CellClient(BoundedClient):
@@ -49,6 +52,20 @@ class CellClient(BoundedClient):
         self.reply: dict[str, Any] = {}
         self.cell_of_request: dict[str, int] = {}
         self.look: asyncio.Future[int] | None = None
+        self._monitor: Any = None
+
+    def connect(self, kernel: RunKernel) -> None:
+        """Open the channels to the kernel, and learn when it has closed its own end."""
+        self.kc = kernel.client(context=kernel.context)
+        self.kc.start_channels(hb=False, stdin=False)
+        self.kc.allow_stdin = False
+        self._monitor = self.kc.iopub_channel.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+
+    def disconnect(self) -> None:
+        """Close the channels."""
+        if self.kc:
+            self.kc.iopub_channel.socket.disable_monitor()
+            self.kc.stop_channels()
 
     def _executed(self, cell: Any, cell_index: int, execute_reply: dict[str, Any]) -> None:
         self.reply = execute_reply["content"]
@@ -68,6 +85,9 @@ class CellClient(BoundedClient):
         """Process a message about a cell, whether of this request or, from a thread that goes on, of an earlier one. True: the request is done."""
         parent = message["parent_header"].get("msg_id")
         index = self.cell_of_request.get(parent)
+        if index is None and message["msg_type"] == "stream" and self.cell_of_request:
+            # written past the protocol, or by a thread, while the kernel answered a question of ours: the last cell's
+            index = list(self.cell_of_request.values())[-1]
         if index is None:
             return False
         if parent != request and message["msg_type"] not in ("stream", "display_data", "update_display_data"):
@@ -91,12 +111,17 @@ class CellClient(BoundedClient):
                 # nbclient's widgets send on this socket past zmq's asyncio layer, which may swallow the news that a reply has come: look again
                 self.look = asyncio.ensure_future(self.kc.shell_channel.socket.poll(1))
 
-    async def drain(self) -> None:
-        """Take what a kernel that has died still managed to say."""
+    async def hear_out(self) -> None:
+        """Take what a kernel whose process has ended still said: all of it, up to the end of its connection."""
+        if self._monitor is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._monitor.recv_multipart(), HEAR_OUT_TIMEOUT)
+        self._monitor = None
         request = list(self.cell_of_request)[-1] if self.cell_of_request else ""
         with contextlib.suppress(Empty):
-            while not self.take(await self.kc.iopub_channel.get_msg(timeout=0.2), request):
-                pass
+            while True:
+                self.take(await self.kc.iopub_channel.get_msg(timeout=0), request)
         self.settle_outputs()
 
 
@@ -259,9 +284,7 @@ class Execution:
             await asyncio.wait(either, timeout=START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
         else:
             asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, lambda: processes.reap_orphans(kernel.pid))
-        client.kc = kernel.client(context=kernel.context)
-        client.kc.start_channels(hb=False, stdin=False)
-        client.kc.allow_stdin = False
+        client.connect(kernel)
         self._ask = ask = questions.Kernel(client.kc, kernel.ended)
         info = await ask.greet(START_TIMEOUT)
         if self._stopping:
@@ -297,7 +320,7 @@ class Execution:
             client.nb_man.cell_start(cell, index)
             is_code = cell.cell_type == "code"
             if is_code:
-                self.cell, self._journal.cell, client.reply = ref, ref.number, {}
+                self.cell, self._journal.cell, self._raw.cell, client.reply = ref, ref.number, ref.number, {}
                 self._journal.progress(self.outcome.done, self.outcome.total, ref)
             try:
                 with self._cell_limit():
@@ -312,7 +335,7 @@ class Execution:
                     client.nb_man.cell_exception(cell, cell_index=index)
                     raise await self._why_failed(client.reply, cell) from error
             except DeadKernelError as error:
-                await client.drain()
+                await client.hear_out()
                 client.nb_man.cell_exception(cell, cell_index=index)
                 raise self._why_dead(cell) from error
             finally:
@@ -385,10 +408,10 @@ class Execution:
                 self.outcome.clear = await kernel.forked.clear
                 self.outcome.memory = kernel.forked.memory
             kernel.close()
+            await client.hear_out()
             self._raw.flush()
         client.settle_outputs()
-        if client.kc:
-            client.kc.stop_channels()
+        client.disconnect()
         await kernel.cleanup_resources()
 
     async def _leaves_by_itself(self) -> bool:
@@ -401,8 +424,9 @@ class Execution:
         """Write down what a message of this kind tells of a cell, at once."""
         number = self._cells[index].number
         if kind == "stream":
-            self._raw.heard(content["text"])
-            self._journal.output("stderr" if content["name"] == "stderr" else "stdout", content["text"], number)
+            stream: Stream = "stderr" if content["name"] == "stderr" else "stdout"
+            self._raw.heard(stream, content["text"])
+            self._journal.output(stream, content["text"], number)
         elif kind == "error":
             self._journal.output("stderr", failures.joined(content.get("traceback") or [f"{content.get('ename')}: {content.get('evalue')}"]), number)
         elif kind in ("display_data", "update_display_data", "execute_result"):
