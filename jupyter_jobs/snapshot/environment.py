@@ -30,6 +30,7 @@ from jupyter_jobs.snapshot.frozen import (
     skipped,
     write_struct,
 )
+from jupyter_jobs.snapshot.room import room_for
 from jupyter_jobs.snapshot.roots import Answer, Root, as_distributions, ask_python, installed, plan_roots
 
 __all__ = ["freeze_environment", "load_environment", "preview_environment", "roots", "verify_environment"]
@@ -43,8 +44,13 @@ def freeze_environment(data_dir: Path, kernel: KernelInfo, *, copy_max_bytes: in
 
     `copy_max_bytes` bounds what is copied where files can be neither reflinked nor hard-linked; beyond it, and without `freeze`, the environment is
     recorded, to be checked before each run. Sources below `project` are left to the project's snapshot. Safe to call from several processes.
-    Raises BadInput `environment_unreadable`, OSError.
+    Raises BadInput `environment_unreadable`, Unavailable `no_room`, OSError.
     """
+    with room_for(f"the environment of {kernel.display_name or kernel.name}", data_dir):
+        return _freeze(data_dir, kernel, copy_max_bytes, freeze, project)
+
+
+def _freeze(data_dir: Path, kernel: KernelInfo, copy_max_bytes: int, freeze: bool, project: Path | None) -> Environment:
     store = environment_store(data_dir)
     answer = ask_python(kernel)
     if answer is None:

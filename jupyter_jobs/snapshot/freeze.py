@@ -12,12 +12,13 @@ from pathlib import Path
 
 import msgspec
 
-from jupyter_jobs.errors import BadInput, NotFound, TooLarge, Unavailable
+from jupyter_jobs.errors import BadInput, NotFound, TooLarge
 from jupyter_jobs.model import Finding, FolderSize, IgnoredPath, LivePath, ManifestEntry, ProjectChoice, Snapshot
 from jupyter_jobs.snapshot.listing import Listing, parents
 from jupyter_jobs.snapshot.names import all_plain, os_name, safe_text, shown
 from jupyter_jobs.snapshot.objects import PERMISSIONS, Copied, Stamp, StatCache, copy_file, load_cache, may_trust, now_ns, save_cache, stamp_of
 from jupyter_jobs.snapshot.project import read_project_rules
+from jupyter_jobs.snapshot.room import room_for
 from jupyter_jobs.snapshot.select import explain, list_project
 from jupyter_jobs.snapshot.tree import Progress, building, fill
 
@@ -107,21 +108,13 @@ def freeze_project(
         if progress is not None:
             progress(len(listing.files), len(listing.files))
         return found
-    try:
-        with building(data_dir) as place:
-            filled = fill(data_dir, f"{place}/tree", listing, known, progress)
-            for path in sorted(listing.files.keys() - filled.keys()):
-                notes.append(
-                    Finding(code="file_gone", level="note", message=f"{shown(path)} was gone before it could be read.", path=safe_text(path))
-                )
-            entries = _entries(listing, {path: copied for path, (copied, _) in filled.items()})
-            snapshot = _publish(data_dir, place, listing, entries, notes)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        size = human(sum(status.st_size for status in listing.files.values()))
-        message = f"There is no room in {data_dir} for a snapshot of {shown(listing.directory)} ({size})."
-        raise Unavailable(message, code="no_room", mend="Delete old jobs, or free some space.", path=str(data_dir)) from error
+    size = human(sum(status.st_size for status in listing.files.values()))
+    with room_for(f"a snapshot of {shown(listing.directory)} ({size})", data_dir), building(data_dir) as place:
+        filled = fill(data_dir, f"{place}/tree", listing, known, progress)
+        for path in sorted(listing.files.keys() - filled.keys()):
+            notes.append(Finding(code="file_gone", level="note", message=f"{shown(path)} was gone before it could be read.", path=safe_text(path)))
+        entries = _entries(listing, {path: copied for path, (copied, _) in filled.items()})
+        snapshot = _publish(data_dir, place, listing, entries, notes)
     _remember(data_dir, listing, {path: copied for path, (copied, trusted) in filled.items() if trusted}, snapshot)
     return snapshot
 
@@ -148,7 +141,8 @@ def _remember(data_dir: Path, listing: Listing, trusted: Mapping[str, Copied], s
         snapshot=snapshot.digest if len(trusted) == len(listing.files) else "",
         created_at=snapshot.created_at,
     )
-    save_cache(data_dir, listing.directory, cache)
+    with room_for(f"what is remembered of {shown(listing.directory)}", data_dir):
+        save_cache(data_dir, listing.directory, cache)
 
 
 def _links_and_empty(listing: Listing) -> tuple[dict[str, str], dict[str, int]]:
