@@ -165,7 +165,7 @@ class JobsApp(ExtensionApp):
         from jupyter_jobs.dispatcher.process import make_way
         from jupyter_jobs.store.database import open_store
 
-        data_dir = Path(self.jobs.data_dir).expanduser().absolute()
+        data_dir = Path(self.jobs.data_dir).absolute()
         assert self.serverapp is not None
         assert self.serverapp.kernel_spec_manager is not None
         try:

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from traitlets import Bool, Enum, Int, Unicode, default
+from traitlets import Bool, Bunch, Enum, Int, Unicode, default, validate
 from traitlets.config import Config, Configurable
 
 GIB = 1 << 30
@@ -45,6 +46,11 @@ class Jobs(Configurable):
         from jupyter_core.paths import jupyter_data_dir
 
         return str(Path(jupyter_data_dir()) / "jobs")
+
+    @validate("data_dir")
+    def _expanded_data_dir(self, proposal: Bunch) -> str:
+        # here, so that all processes mean the same; a name of no user stays as it is
+        return os.path.expanduser(str(proposal["value"]))  # noqa: PTH111
 
 
 def load_settings() -> Jobs:

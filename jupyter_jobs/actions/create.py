@@ -17,6 +17,7 @@ from jupyter_jobs import variables
 from jupyter_jobs.actions.context import Context, Located
 from jupyter_jobs.actions.inspect import grid_points
 from jupyter_jobs.actions.jobs import NAME_LENGTH
+from jupyter_jobs.actions.output_dir import output_dir
 from jupyter_jobs.actions.places import job_dir, jobs_dir
 from jupyter_jobs.actions.prune import STAGING, freezing, remove_tree
 from jupyter_jobs.actions.survey import Survey, survey_project
@@ -159,7 +160,7 @@ def _plan(context: Context, request: CreateJob) -> Plan:
         points=points,
         chosen=chosen,
         live=_live(directory, request.live),
-        output_dir=_output_dir(directory, request.output_dir),
+        output_dir=output_dir(directory, request.output_dir, context.data_dir),
         findings=[*findings, *check_parameters(notebook, points.names)],
     )
 
@@ -218,18 +219,6 @@ def _live(directory: Path, asked: list[LivePath]) -> list[LivePath]:
                 f"There is nothing at {live.path} to be read live.", code="live_not_found", mend="Check the path.", field="live", path=live.path
             )
     return list(found.values())
-
-
-def _output_dir(directory: Path, asked: str) -> str:
-    """The folder for what the runs leave, absolute; empty when none was asked for."""
-    if not asked:
-        return ""
-    folder = Path(os.path.abspath(directory / os.path.expanduser(os_name(asked))))  # noqa: PTH100, PTH111  (the folder need not exist)
-    above = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        what = "is not writable" if above.is_dir() else "is no folder"
-        raise BadInput(f"{above} {what}.", code="bad_output_dir", mend="Choose a folder that you can write.", field="output_dir")
-    return safe_text(str(folder))
 
 
 def _relative(file: Path, directory: Path) -> str:

@@ -73,7 +73,7 @@ def create(client: Client, args: argparse.Namespace) -> Job:
             name=args.name,
             description=args.description,
             kernel=args.kernel,
-            project=args.project if args.url or not args.project else os.path.abspath(Path(args.project).expanduser()),  # noqa: PTH100  (links stay links)
+            project=args.project if args.url or not args.project else os.path.abspath(_expanded(args.project)),  # noqa: PTH100  (links stay links)
             include=args.include,
             exclude=args.exclude,
             live=live,
@@ -117,7 +117,7 @@ def contents_path(path: str, root: str) -> str:
 
     Raises BadInput (`outside_root`) for a file that is not below the server's root.
     """
-    given = Path(path).expanduser()
+    given = _expanded(path)
     # the working directory is known without links, while the root may be, or lead through, one
     for file, top in (
         (Path(os.path.abspath(given)), Path(os.path.abspath(root))),  # noqa: PTH100
@@ -131,6 +131,11 @@ def contents_path(path: str, root: str) -> str:
         code="outside_root",
         mend="Move it there, or pass the server by in a terminal: JUPYTER_JOBS_URL= jupyter jobs run …",
     )
+
+
+def _expanded(path: str) -> Path:
+    """`~` and `~user` replaced. What names no user stays: a file may be called so."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises RuntimeError
 
 
 def read_parameters(values: list[list[str]], texts: list[list[str]]) -> dict[str, list[object]]:

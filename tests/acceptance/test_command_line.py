@@ -55,6 +55,9 @@ def test_bad_input_ends_with_2_and_makes_nothing(place: Place, project: Path) ->
     for words, code in [
         (["run", project / "missing.ipynb"], "notebook_not_found"),
         (["run", broken], "notebook_invalid"),
+        (["run", "~nobody-of-this-name/missing.ipynb"], "notebook_not_found"),
+        (["run", notebook, "--project", "~nobody-of-this-name"], "bad_input"),
+        (["run", notebook, "--output-dir", "/"], "bad_output_dir"),
         (["run", notebook, "-p", "a", "nan"], "grid_invalid"),
         (["run", notebook, "-p", "a", "1", "--only", "7"], "no_such_combination"),
         (["run", notebook, "-g", project / "nowhere.json"], "grid_invalid"),

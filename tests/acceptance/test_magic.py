@@ -215,6 +215,9 @@ def test_in_a_servers_kernel_it_asks_the_server(place: Place, folder: Path) -> N
             refused = kernel.run(f"%job run {outside}")
             assert "UsageError: " in refused.text
             assert "is not below" in refused.text
+            unknown = kernel.run("%job run ~nobody-of-this-name/missing.ipynb")
+            assert unknown.tracebacks == []
+            assert "UsageError: There is no notebook " in unknown.text
             # a terminal of JupyterLab has the same variables as its kernels
             words = ["-m", "jupyter_jobs.cli", "run", "asked.ipynb", "--no-grid", "--json"]
             command = kernel.run(f"import subprocess, sys\nprint(subprocess.run([sys.executable, *{words}], capture_output=True, text=True).stdout)")

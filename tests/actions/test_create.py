@@ -18,6 +18,7 @@ from jupyter_jobs.actions.run_spec import RunFacts, make_run
 from jupyter_jobs.errors import BadInput, JobsError, NotFound, TooLarge, Unavailable
 from jupyter_jobs.model import AskRetries, CreateJob, LivePath, PreviewRequest, RetryPolicy
 from jupyter_jobs.runner import rundir
+from jupyter_jobs.settings import Jobs
 from jupyter_jobs.store import jobs as jobs_store
 from jupyter_jobs.store import queue
 from jupyter_jobs.store.database import read
@@ -269,6 +270,40 @@ def test_a_job_whose_files_are_gone_is_said(world: World) -> None:
     assert caught.value.code == "job_files_missing"
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("/", "/ is the root of the file system"),
+        ("../..//../../../../../../../..", "/ is the root of the file system"),
+        ("/proc/self", "/proc/self is a place of the system"),
+        ("/dev", "/dev is a place of the system"),
+        ("{store}", "{store} is the store"),
+        ("{store}/runs/mine", "{store}/runs/mine is in the store"),
+        ("link-to-store/mine", "{project}/link-to-store/mine is in the store"),
+        (".git/hooks", "{project}/.git/hooks is git's own"),
+        ("report.ipynb", "{project}/report.ipynb is no folder"),
+        ("report.ipynb/out", "{project}/report.ipynb is no folder"),
+        ("out/report-done.ipynb", "{project}/out/report-done.ipynb is a notebook's name"),
+        ("a\0b", "holds a NUL"),
+        ("n" * 300, "File name too long"),
+    ],
+)
+def test_an_output_folder_that_can_only_be_a_mistake(world: World, asked: str, said: str) -> None:
+    (world.project / "link-to-store").symlink_to(world.data_dir)
+    places = {"store": str(world.data_dir), "project": str(world.project)}
+    with pytest.raises(BadInput) as caught:
+        create.create_job(world.context, CreateJob(path=world.report, output_dir=asked.format(**places)))
+    assert (caught.value.code, caught.value.detail) == ("bad_output_dir", {"field": "output_dir"})
+    assert said.format(**places) in caught.value.message
+    assert jobs.list_jobs(world.context).page.total == 0
+
+
+@pytest.mark.parametrize("asked", [".", "..", "results.ipynb", "~", "/dev/shm/of-a-test", "store-of-mine"])
+def test_an_output_folder_that_may_be_meant(world: World, asked: str) -> None:
+    (world.project / "results.ipynb").mkdir()
+    assert create.create_job(world.context, CreateJob(path=world.report, only=[1], output_dir=asked)).total == 1
+
+
 def test_an_output_folder_is_kept_absolute(world: World) -> None:
     job = create.create_job(world.context, CreateJob(path=world.report, output_dir="out/new"))
     with read(world.context.engine) as conn:
@@ -284,3 +319,10 @@ def test_a_job_keeps_what_was_asked_of_the_queue(world: World) -> None:
     assert (job.retries, job.priority, job.max_parallel, job.fail_fast, job.time_limit) == (RetryPolicy(attempts=3, delay=5), -3, 2, True, 9)
     plain = create.create_job(world.context, CreateJob(path=world.report))
     assert (plain.retries.attempts, plain.retries.on, plain.fail_fast, plain.time_limit) == (1, ["interrupted"], False, None)
+
+
+def test_a_data_directory_below_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Server, dispatcher and command line mean the same folder."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Jobs(data_dir="~/jobs").data_dir == str(tmp_path / "jobs")
+    assert Jobs(data_dir="~nobody-of-this-name/jobs").data_dir == "~nobody-of-this-name/jobs"
