@@ -11,6 +11,7 @@ from jupyter_jobs import model
 from jupyter_jobs.actions import create, health, inspect, jobs, queue, rerun, results, runs
 from jupyter_jobs.actions.context import Context
 from jupyter_jobs.api.answers import Document, Stream, file_document
+from jupyter_jobs.api.openapi import document_text
 from jupyter_jobs.api.pages import page_of
 from jupyter_jobs.api.streams import EventStream, job_log, run_log
 from jupyter_jobs.api.table import Route
@@ -328,9 +329,7 @@ def copy_files(context: Context, request: CopyRunFiles) -> model.CopiedFiles:
 
 
 def get_openapi(context: Context, request: Nothing) -> Document:
-    from jupyter_jobs.api.openapi import document_text
-
-    text = document_text().encode()
+    text = document_text(ROUTES).encode()
     return Document("application/json", lambda: iter([text]))
 
 
