@@ -11,15 +11,26 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.display import display
 
-from jupyter_jobs.cli import build_parser, run_command
+from jupyter_jobs.cli import OK, build_parser, run_command
 from jupyter_jobs.cli.again import add_combinations, queue_again
-from jupyter_jobs.cli.run import create, refuse_inside_run
+from jupyter_jobs.cli.output import counts_text
+from jupyter_jobs.cli.run import create, exit_code, make, refuse_inside_run
 from jupyter_jobs.client import connect
 from jupyter_jobs.errors import JobsError
+from jupyter_jobs.model import Job
 from jupyter_jobs.widgets import JobView, jobs_bundle
 
 COMMANDS = ("run", "list", "show", "runs", "rerun", "add", "extend", "priority", "queue", "cancel")
+RUN = "run:run"
 EXAMPLE = "%job run report.ipynb -p alpha 1 -p alpha 2"
+
+
+class JobNotComplete(Exception):
+    """A job that was waited for has failed or canceled runs."""
+
+    def _render_traceback_(self) -> list[str]:
+        # asked for by IPython: where in our code it was raised helps nobody
+        return [f"{type(self).__name__}: {self}"]
 
 
 @magics_class
@@ -30,7 +41,7 @@ class JobMagics(Magics):
     def job(self, line: str) -> None:
         """`%job run report.ipynb -p alpha 1 -p alpha 2` · `%job list` · `%job show ID`; `%job run --help` says more.
 
-        Raises UsageError, one line with what to do, for anything that cannot be done.
+        Raises UsageError, one line with what to do, for anything that cannot be done. With `--wait` JobNotComplete: the cell fails as the runs did.
         """
         args = read_line(line)
         if args is None:
@@ -38,7 +49,10 @@ class JobMagics(Magics):
         try:
             if getattr(self.shell, "kernel", None) is None or not _has_view(args):
                 # a terminal shows no widgets, and some commands only say a line
-                run_command(args)
+                if args.command == RUN:
+                    _expect_complete(make(args), args.url)
+                else:
+                    run_command(args)
             else:
                 _display(args)
         except JobsError as error:
@@ -72,7 +86,7 @@ def read_line(line: str) -> argparse.Namespace | None:
 def _has_view(args: argparse.Namespace) -> bool:
     if args.command == "show:show":
         return "-" not in args.job_or_run
-    return args.command in ("run:run", "show:list_jobs", "again:rerun", "again:add")
+    return args.command in (RUN, "show:list_jobs", "again:rerun", "again:add")
 
 
 def _display(args: argparse.Namespace) -> None:
@@ -84,13 +98,23 @@ def _display(args: argparse.Namespace) -> None:
         display(JobView(args.job_or_run, url=args.url))  # type: ignore[no-untyped-call]
     else:
         refuse_inside_run()
-        make = {"run:run": create, "again:rerun": queue_again, "again:add": add_combinations}[args.command]
+        queue = {RUN: create, "again:rerun": queue_again, "again:add": add_combinations}[args.command]
         with connect(args.url) as client:
-            job = make(client, args)
+            job = queue(client, args)
         view = JobView(job.id, url=args.url)
         display(view)  # type: ignore[no-untyped-call]
         if args.wait:
-            view.wait()
+            _expect_complete(view.wait(), args.url)
+
+
+def _expect_complete(job: Job, url: str) -> None:
+    """Raises JobNotComplete where the command line would end with another exit code than 0, JobsError."""
+    if exit_code(job) == OK:
+        return
+    with connect(url) as client:
+        failed = client.runs(job.id, state="failed", limit=1).runs
+    why = "".join(f" Run {run.number}: {run.error.message}" for run in failed if run.error)
+    raise JobNotComplete(f"job {job.id} {job.name}: {counts_text(job)}.{why}")
 
 
 def load_ipython_extension(shell: object) -> None:

@@ -24,6 +24,11 @@ from jupyter_jobs.model import AskRetries, Combinations, CombinationsRequest, Cr
 
 def run(args: argparse.Namespace) -> int:
     """Make a job of a notebook; with --wait show its progress until the end."""
+    return exit_code(make(args))
+
+
+def make(args: argparse.Namespace) -> Job:
+    """The job that these arguments make, as it is now: with --wait at its end. Prints what a person wants to see meanwhile."""
     refuse_inside_run()
     with connect(args.url) as client:
         if not args.json:
@@ -38,13 +43,13 @@ def run(args: argparse.Namespace) -> int:
             print_findings(job.notes)
         if not args.wait:
             print_json(job) if args.json else console.print(f"jupyter jobs show {job.id}", style="dim")
-            return OK
+            return job
         job = wait(client, job, show=not args.json)
         if args.json:
             print_json(job)
         else:
             print_runs(job, client.runs(job.id, limit=1000))
-        return exit_code(job)
+        return job
 
 
 def refuse_inside_run() -> None:
@@ -194,7 +199,7 @@ def _cancel_on_interrupt(client: Client, job: Job) -> Iterator[None]:
 
 
 def exit_code(job: Job) -> int:
-    """0 all complete, 130 canceled, 1 a run failed."""
+    """1 a run failed, 130 canceled, else 0: all complete, or nobody waited."""
     if job.counts.get("failed"):
         return FAILED
     return CANCELED if job.counts.get("canceled") else OK
