@@ -38,7 +38,7 @@ def verify_environment(data_dir: Path, digest: str) -> list[Finding]:
     stored = stored_environment(data_dir, digest)
     places = [(place_of(data_dir, digest, one), skipped(one.root, data_dir, None) if one.mode == "recorded" else []) for one in stored.roots]
     remembered = data_dir / "environments" / digest / "seen"
-    findings = []
+    findings: list[Finding] = []
     if seen.unchanged(remembered, places) != digest:
         findings, now = _compare_all(data_dir, digest, stored)
         if not findings:

@@ -1,8 +1,8 @@
-"""What stat said of directories when they were found to be as an environment has them: a cache that spares walking them, made to be loaded and compared
-in milliseconds. Missing, damaged or wrong, it costs time and nothing else.
+"""What stat said of directories when they were found to be as an environment has them: a cache that spares walking them, made to be loaded and
+compared in milliseconds. Missing, damaged or wrong, it costs time and nothing else.
 
-A file whose stamp (ctime included) is the same is the same; a folder whose stamp is the same has the same names in it. A folder that changed shortly before
-it was looked at is not believed: a later change could have left the same times.
+A file whose stamp (ctime included) is the same is the same; a folder whose stamp is the same has the same names in it. A folder that changed shortly
+before it was looked at is not believed: a later change could have left the same times.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import operator
 import os
 import time
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -28,7 +28,7 @@ _stamp = operator.attrgetter("st_mode", "st_size", "st_mtime_ns", "st_ctime_ns",
 
 
 class _Sight(msgspec.Struct, frozen=True, array_like=True):
-    """One directory: `names` joined by NUL, the directory itself first, and their stamps, five numbers each. `skip`: what was left out of the walk."""
+    """One directory: `names` joined by NUL, the directory itself first, and their `stamps`, five numbers each. `skip`: what a walk leaves out."""
 
     base: str
     skip: list[str]
@@ -63,16 +63,16 @@ def unchanged(file: Path, places: Sequence[tuple[str, Sequence[str]]]) -> str:
     return seen.environment
 
 
-def remember(file: Path, environment: str, places: Iterable[Place], began_ns: int) -> None:
+def remember(file: Path, environment: str, places: Sequence[Place], began_ns: int) -> None:
     """Remember that directories are as `environment` has them, as their entries tell; `began_ns` is the time (`now_ns()`) before they were read.
 
     Nothing is remembered where a folder changed since or just before, or something is gone, or where there is no room for it.
     """
     try:
-        sights = [_sight(*place, began_ns) for place in places]
+        sights = [sight for place in places if (sight := _sight(*place, began_ns))]
     except (OSError, OverflowError):
-        sights = [None]
-    if None in sights:
+        sights = []
+    if len(sights) < len(places):
         file.unlink(missing_ok=True)
         return
     beside = file.with_name(f".{file.name}.{os.getpid()}-{os.urandom(4).hex()}")
@@ -99,7 +99,6 @@ def _sight(base: str, skip: Sequence[str], entries: Sequence[Entry], began_ns: i
     for entry in entries:
         stamps.extend(others.get(entry.path) or (entry.mode | _REGULAR, entry.size, entry.mtime_ns, entry.ctime_ns, entry.inode))
     return _Sight(base, list(skip), "\0".join(["", *(entry.path for entry in entries)]), stamps.tobytes())
-
 
 
 def _stamps(base: str, names: Sequence[str]) -> bytes:
