@@ -13,8 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from jupyter_jobs.backends.base import Handle, Submission
 from jupyter_jobs.dispatcher.aftermath import clear_up_after
 from jupyter_jobs.dispatcher.follow import conclude, follow, take_in
-from jupyter_jobs.dispatcher.spec import check_environment, environment_of
-from jupyter_jobs.dispatcher.state import Active, Dispatch, log
+from jupyter_jobs.dispatcher.spec import EnvironmentCheck, check_environment, environment_of
+from jupyter_jobs.dispatcher.state import Active, Check, Dispatch, log
 from jupyter_jobs.errors import JobsError, NotFound, Unavailable
 from jupyter_jobs.lifecycle import RunState
 from jupyter_jobs.model import RunError
@@ -86,22 +86,32 @@ async def requeue(dispatch: Dispatch, active: Active) -> None:
 
 
 async def _checked(dispatch: Dispatch, active: Active, frozen: Frozen) -> None:
-    """Verify the frozen environment, once for all runs that start while that goes on. Raises `JobsError` when it has drifted."""
+    """Verify the frozen environment, once for all runs that start while that goes on and shortly after. Raises `JobsError` when it has drifted."""
     wanted = environment_of(frozen)
     if wanted is None:
         return
+    now = asyncio.get_running_loop().time()
     check = dispatch.checks.get(wanted)
-    if check is None:
-        check = dispatch.checks[wanted] = asyncio.create_task(asyncio.to_thread(check_environment, dispatch.settings, wanted))
-        check.add_done_callback(lambda _: dispatch.checks.pop(wanted, None))
+    if check is None or not check.stands(now, dispatch.limits.check):
+        check = dispatch.checks[wanted] = _look(dispatch, wanted, now)
     # shielded: one run's end must not end the check that others wait for
     canceled = asyncio.ensure_future(active.cancel.wait())
     try:
-        await asyncio.wait({check, canceled}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({check.task, canceled}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         canceled.cancel()
-    if check.done():
-        await check
+    if check.task.done():
+        await check.task
+
+
+def _look(dispatch: Dispatch, wanted: EnvironmentCheck, now: float) -> Check:
+    check = Check(task=asyncio.create_task(asyncio.to_thread(check_environment, dispatch.settings, wanted)), began=now)
+
+    def over(_: asyncio.Task[None]) -> None:
+        check.ended = asyncio.get_running_loop().time()
+
+    check.task.add_done_callback(over)
+    return check
 
 
 async def _submitted(dispatch: Dispatch, active: Active) -> Handle:

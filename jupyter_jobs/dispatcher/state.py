@@ -20,17 +20,20 @@ from jupyter_jobs.store.jobs import Frozen
 KEPT_JOBS = 100
 log = logging.getLogger("jupyter_jobs.dispatcher")
 
+CHECK_SHARE = 25.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """How long we wait for others, in seconds. `grace`: from asking a run to end until it is killed. `overtime`: what a run may take beyond its time
-    limit before we end it, because its runner did not."""
+    limit before we end it, because its runner did not. `check`: how long a look at an environment answers for runs that start after it."""
 
     submit: float = 60.0
     answer: float = 10.0
     grace: float = 10.0
     progress: float = 0.2
     overtime: float = 60.0
+    check: float = 2.0
 
 
 @dataclass(eq=False, kw_only=True)
@@ -68,6 +71,23 @@ class Active:
 
 
 @dataclass(eq=False, kw_only=True)
+class Check:
+    """A look at a frozen environment: when it began and ended, in seconds of the event loop's clock."""
+
+    task: asyncio.Task[None]
+    began: float
+    ended: float | None = None
+
+    def stands(self, now: float, window: float) -> bool:
+        """Whether it answers for a run that starts now: it goes on, or was good and began less than `window` seconds ago. A long one stands longer,
+        so that looking takes at most a twenty-fifth of the time."""
+        if self.ended is None:
+            return True
+        good = not self.task.cancelled() and self.task.exception() is None
+        return good and now - self.began <= max(window, CHECK_SHARE * (self.ended - self.began))
+
+
+@dataclass(eq=False, kw_only=True)
 class Dispatch:
     """The dispatcher's own state; one event loop, no locks."""
 
@@ -81,7 +101,7 @@ class Dispatch:
     active: dict[str, Active] = field(default_factory=dict)
     foreign: set[str] = field(default_factory=set)
     """Runs of another host, which we can only look at from time to time."""
-    checks: dict[object, asyncio.Task[None]] = field(default_factory=dict)
+    checks: dict[object, Check] = field(default_factory=dict)
     said: set[str] = field(default_factory=set)
     """Runs of which it was said that they wait for memory."""
     frozen: dict[str, Frozen] = field(default_factory=dict)
