@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
 import msgspec
 
@@ -43,6 +43,7 @@ from jupyter_jobs.snapshot.environment import freeze_environment, preview_enviro
 from jupyter_jobs.snapshot.freeze import freeze_project
 from jupyter_jobs.snapshot.kernels import kernel_for, resolve_kernel
 from jupyter_jobs.snapshot.names import os_name, safe_text
+from jupyter_jobs.snapshot.nodes import Node, notebook_text
 from jupyter_jobs.snapshot.notebook import check_parameters, read_notebook
 from jupyter_jobs.snapshot.project import choose_project, read_project_rules
 from jupyter_jobs.snapshot.workspace import Mode, probe_workspace, workspace_findings
@@ -51,8 +52,6 @@ from jupyter_jobs.store.database import write
 from jupyter_jobs.store.jobs import JobSpec, NewJob
 from jupyter_jobs.version import __version__
 
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Plan:
     """What a request for a job means, checked."""
 
     located: Located
-    notebook: NotebookNode
+    notebook: Node
     kernel: KernelInfo
     choice: ProjectChoice
     points: GridPoints
@@ -182,7 +181,7 @@ def _check_record(names: list[str], kernel: KernelInfo) -> None:
             raise BadInput(f"{name!r} is no name of a variable.", code="bad_name", mend="Name variables of the notebook.", field="record")
 
 
-def _kernel(context: Context, notebook: NotebookNode, asked: str) -> tuple[KernelInfo, list[Finding]]:
+def _kernel(context: Context, notebook: Node, asked: str) -> tuple[KernelInfo, list[Finding]]:
     if asked:
         return resolve_kernel(context.kernel_specs, asked), []
     return kernel_for(context.kernel_specs, notebook.metadata)
@@ -236,9 +235,6 @@ def _workspace_findings(mode: Mode, note: str, survey: Survey) -> list[Finding]:
 
 
 def _store(context: Context, request: CreateJob, plan: Plan, survey: Survey, snapshot: Snapshot, environment: Environment) -> Job:
-    # takes seconds, which those who only list jobs need not wait
-    import nbformat
-
     kept = variables.submitted(os.environ)
     mode, note = probe_workspace(context.data_dir, context.settings.workspace)
     notes = [
@@ -282,7 +278,7 @@ def _store(context: Context, request: CreateJob, plan: Plan, survey: Survey, sna
     )
     with _staged(context.data_dir) as staging:
         _write_private(staging / "variables.json", json.dumps(kept).encode())
-        _write_private(staging / "notebook.ipynb", nbformat.writes(plan.notebook).encode())  # type: ignore[no-untyped-call]
+        _write_private(staging / "notebook.ipynb", notebook_text(plan.notebook).encode())
         placed: Path | None = None
         try:
             with write(context.engine) as conn:
