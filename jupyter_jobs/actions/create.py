@@ -6,10 +6,10 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 import msgspec
 
@@ -20,7 +20,7 @@ from jupyter_jobs.actions.jobs import NAME_LENGTH
 from jupyter_jobs.actions.output_dir import output_dir
 from jupyter_jobs.actions.places import job_dir, jobs_dir
 from jupyter_jobs.actions.prune import STAGING, freezing, remove_tree
-from jupyter_jobs.actions.survey import Survey, survey_project
+from jupyter_jobs.actions.survey import ProjectArguments, Survey, survey_and_freeze, survey_project
 from jupyter_jobs.errors import BadInput, JobsError, Unavailable
 from jupyter_jobs.grid import GridPoints, select
 from jupyter_jobs.model import (
@@ -40,13 +40,13 @@ from jupyter_jobs.model import (
 )
 from jupyter_jobs.retries import check_policy
 from jupyter_jobs.snapshot.environment import freeze_environment, preview_environment
-from jupyter_jobs.snapshot.freeze import freeze_project
 from jupyter_jobs.snapshot.kernels import kernel_for, resolve_kernel
 from jupyter_jobs.snapshot.names import os_name, safe_text
 from jupyter_jobs.snapshot.nodes import Node, notebook_text
 from jupyter_jobs.snapshot.notebook import check_parameters, read_notebook
 from jupyter_jobs.snapshot.project import choose_project, read_project_rules
-from jupyter_jobs.snapshot.workspace import Mode, probe_workspace, workspace_findings
+from jupyter_jobs.snapshot.roots import ask_python
+from jupyter_jobs.snapshot.workspace import Mode, expected_workspace, workspace_findings
 from jupyter_jobs.store import jobs, runs, snapshots
 from jupyter_jobs.store.database import write
 from jupyter_jobs.store.jobs import JobSpec, NewJob
@@ -85,8 +85,13 @@ def create_job(context: Context, request: CreateJob) -> Job:
     """
     plan = _plan(context, request)
     with freezing(context.data_dir):
-        survey = context.heavy(survey_project, context.data_dir, plan.choice, **_project_arguments(context, request), notebook=plan.located.file)
-        snapshot = context.heavy(freeze_project, context.data_dir, plan.choice, **_project_arguments(context, request))
+        with ThreadPoolExecutor(1) as beside:
+            # its Python starts and answers meanwhile
+            asking = beside.submit(ask_python, plan.kernel)
+            survey, snapshot = context.heavy(
+                survey_and_freeze, context.data_dir, plan.choice, **_project_arguments(context, request), notebook=plan.located.file
+            )
+            answer = asking.result()
         environment = context.heavy(
             freeze_environment,
             context.data_dir,
@@ -94,6 +99,7 @@ def create_job(context: Context, request: CreateJob) -> Job:
             copy_max_bytes=context.settings.environment_copy_max_bytes,
             freeze=context.settings.freeze_environment,
             project=plan.directory,
+            answer=answer,
         )
         job = _store(context, request, plan, survey, snapshot, environment)
     return _nudged(context, job)
@@ -121,7 +127,7 @@ def preview(context: Context, request: PreviewRequest) -> Preview:
         )
     except BadInput as error:
         findings.append(Finding(code=error.code, level="error", message=error.message, mend=error.mend, field="kernel"))
-    mode, note = probe_workspace(context.data_dir, context.settings.workspace)
+    mode, note = expected_workspace(context.data_dir, context.settings.workspace)
     return Preview(
         project=choice,
         files=survey.files,
@@ -191,15 +197,7 @@ def _choose(context: Context, located: Located, asked: str) -> ProjectChoice:
     return choose_project(located.file, root=located.root, data_dir=context.data_dir, asked=asked)
 
 
-class _ProjectArguments(TypedDict):
-    exclude: list[str]
-    include: list[str]
-    live: list[LivePath]
-    max_bytes: int
-    max_files: int
-
-
-def _project_arguments(context: Context, request: CreateJob | PreviewRequest) -> _ProjectArguments:
+def _project_arguments(context: Context, request: CreateJob | PreviewRequest) -> ProjectArguments:
     return {
         "exclude": request.exclude,
         "include": request.include,
@@ -236,7 +234,7 @@ def _workspace_findings(mode: Mode, note: str, survey: Survey) -> list[Finding]:
 
 def _store(context: Context, request: CreateJob, plan: Plan, survey: Survey, snapshot: Snapshot, environment: Environment) -> Job:
     kept = variables.submitted(os.environ)
-    mode, note = probe_workspace(context.data_dir, context.settings.workspace)
+    mode, note = expected_workspace(context.data_dir, context.settings.workspace)
     notes = [
         *plan.findings,
         *snapshot.notes,

@@ -40,20 +40,22 @@ _SOURCE_MAX_FILES = 100_000
 _WEAKEST: tuple[Mode, ...] = ("reflink", "hardlink", "copy", "recorded")
 
 
-def freeze_environment(data_dir: Path, kernel: KernelInfo, *, copy_max_bytes: int, freeze: bool = True, project: Path | None) -> Environment:
+def freeze_environment(
+    data_dir: Path, kernel: KernelInfo, *, copy_max_bytes: int, freeze: bool = True, project: Path | None, answer: Answer | None = None
+) -> Environment:
     """Freeze the environment of a kernel, or find it frozen already.
 
     `copy_max_bytes` bounds what is copied where files can be neither reflinked nor hard-linked; beyond it, and without `freeze`, the environment is
-    recorded, to be checked before each run. Sources below `project` are left to the project's snapshot. Safe to call from several processes.
+    recorded, to be checked before each run. Sources below `project` are left to the project's snapshot. `answer`: what the kernel's Python said,
+    if it was asked already. Safe to call from several processes.
     Raises BadInput `environment_unreadable`, Unavailable `no_room`, OSError.
     """
     with room_for(f"the environment of {kernel.display_name or kernel.name}", data_dir):
-        return _freeze(data_dir, kernel, copy_max_bytes, freeze, project)
+        return _freeze(data_dir, kernel, copy_max_bytes, freeze, project, answer or ask_python(kernel))
 
 
-def _freeze(data_dir: Path, kernel: KernelInfo, copy_max_bytes: int, freeze: bool, project: Path | None) -> Environment:
+def _freeze(data_dir: Path, kernel: KernelInfo, copy_max_bytes: int, freeze: bool, project: Path | None, answer: Answer | None) -> Environment:
     store = environment_store(data_dir)
-    answer = ask_python(kernel)
     if answer is None:
         return _without_python(store, kernel)
     began = seen.now_ns()

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import operator
 import os
-import time
-from array import array
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -18,9 +16,8 @@ from pathlib import Path
 import msgspec
 
 from jupyter_jobs.snapshot.clone import Entry
-
-RACY_NS = 2_000_000_000
-"""A folder changed less than this before it was read may change again within the same tick of a coarse file system's clock (2 s: FAT)."""
+from jupyter_jobs.snapshot.objects import RACY_NS, packed
+from jupyter_jobs.snapshot.objects import now_ns as now_ns
 
 _ITSELF = Entry("", "d", 0)
 _REGULAR = 0o100000
@@ -58,7 +55,7 @@ def unchanged(file: Path, places: Sequence[tuple[str, Sequence[str]]]) -> str:
         try:
             if _stamps(one.base, one.names.split("\0")) != one.stamps:
                 return ""
-        except (OSError, OverflowError):
+        except OSError:
             return ""
     return seen.environment
 
@@ -70,7 +67,7 @@ def remember(file: Path, environment: str, places: Sequence[Place], began_ns: in
     """
     try:
         sights = [sight for place in places if (sight := _sight(*place, began_ns))]
-    except (OSError, OverflowError):
+    except OSError:
         sights = []
     if len(sights) < len(places):
         file.unlink(missing_ok=True)
@@ -84,23 +81,18 @@ def remember(file: Path, environment: str, places: Sequence[Place], began_ns: in
         beside.unlink(missing_ok=True)
 
 
-def now_ns() -> int:
-    """The clock that file times are compared with."""
-    return time.time_ns()
-
-
 def _sight(base: str, skip: Sequence[str], entries: Sequence[Entry], began_ns: int) -> _Sight | None:
-    """What to remember of a directory; None where that would not be sure. Raises OSError, OverflowError."""
+    """What to remember of a directory; None where that would not be sure. Raises OSError."""
     # what an entry does not tell: a folder's times, a link's
     others = {entry.path: _stamp(os.lstat(f"{base}/{entry.path}")) for entry in (_ITSELF, *entries) if entry.kind != "f"}
     if any(max(stamp[2:4]) > began_ns - RACY_NS for stamp in others.values()):
         return None
-    stamps = array("q", others[""])
+    stamps = list(others[""])
     for entry in entries:
         stamps.extend(others.get(entry.path) or (entry.mode | _REGULAR, entry.size, entry.mtime_ns, entry.ctime_ns, entry.inode))
-    return _Sight(base, list(skip), "\0".join(["", *(entry.path for entry in entries)]), stamps.tobytes())
+    return _Sight(base, list(skip), "\0".join(["", *(entry.path for entry in entries)]), packed(stamps))
 
 
 def _stamps(base: str, names: Sequence[str]) -> bytes:
     """No step of Python for each name: there are tens of thousands."""
-    return array("q", chain.from_iterable(map(_stamp, map(os.lstat, map(f"{base}/".__add__, names))))).tobytes()
+    return packed(chain.from_iterable(map(_stamp, map(os.lstat, map(f"{base}/".__add__, names)))))
