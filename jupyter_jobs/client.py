@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Literal, Protocol, Self, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -254,14 +254,23 @@ def connect(url: str = "", *, token: str = "") -> Client:
 
     The latter works without any server. Raises `BadInput` for a URL that is none, `Unavailable` when the store cannot be opened.
     """
-    from jupyter_jobs.transports import HttpTransport, LocalTransport
+    secret = os.environ.get("JUPYTER_JOBS_SECRET", "")
+    mine = os.environ.get("JUPYTER_JOBS_URL", "")
+    if not url and not (mine and secret):
+        from jupyter_jobs.local import LocalTransport
+
+        return Client(LocalTransport())
+    from jupyter_jobs.remote import HttpTransport
 
     if url:
         return Client(HttpTransport(url, token=token))
-    secret = os.environ.get("JUPYTER_JOBS_SECRET", "")
-    if (mine := os.environ.get("JUPYTER_JOBS_URL", "")) and secret:
-        return Client(HttpTransport(mine, secret=secret, certificate=os.environ.get("JUPYTER_JOBS_CERTIFICATE", "")))
-    return Client(LocalTransport())
+    return Client(HttpTransport(mine, secret=secret, certificate=os.environ.get("JUPYTER_JOBS_CERTIFICATE", "")))
+
+
+def query_text(query: Query) -> str:
+    """A query string; what is empty or None is left out."""
+    given = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in query.items() if value not in (None, "")}
+    return urlencode(given, quote_via=quote)
 
 
 def _joined(values: str | Iterable[str] | None) -> str:

@@ -53,7 +53,6 @@ from jupyter_jobs.store.jobs import JobSpec, NewJob
 from jupyter_jobs.version import __version__
 
 
-
 @dataclass(frozen=True)
 class Plan:
     """What a request for a job means, checked."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import msgspec
 from sqlalchemy import Connection
@@ -20,9 +20,6 @@ from jupyter_jobs.snapshot.notebook import check_parameters, read_notebook
 from jupyter_jobs.store import jobs as store
 from jupyter_jobs.store import runs as runs_store
 from jupyter_jobs.store.database import read, write
-
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
 
 
 def rerun_run(context: Context, run: str) -> Run:
@@ -131,7 +128,7 @@ def _key(parameters: dict[str, object]) -> str:
     return json.dumps(parameters, sort_keys=True)
 
 
-def _notebook(context: Context, job: str) -> NotebookNode:
+def _notebook(context: Context, job: str) -> Node:
     file = job_dir(context.data_dir, job) / "notebook.ipynb"
     try:
         return context.heavy(read_notebook, file)

@@ -1,4 +1,7 @@
-"""The whole URL table, below `<base_url>jupyter-jobs/api/`, and its endpoints: plain functions `(context, request) -> answer`."""
+"""The whole URL table, below `<base_url>jupyter-jobs/api/`, and its endpoints: plain functions `(context, request) -> answer`.
+
+What making and listing jobs does not need is imported where it is used: the command line goes through this table too, and is waited for.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,9 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from jupyter_jobs import model
-from jupyter_jobs.actions import create, health, inspect, jobs, queue, rerun, results, runs
+from jupyter_jobs.actions import create, inspect, jobs, runs
 from jupyter_jobs.actions.context import Context
 from jupyter_jobs.api.answers import Document, Stream, file_document
-from jupyter_jobs.api.openapi import document_text
-from jupyter_jobs.api.pages import page_of
-from jupyter_jobs.api.streams import EventStream, job_log, run_log
 from jupyter_jobs.api.table import Route
 from jupyter_jobs.model import Request
 
@@ -181,6 +181,8 @@ class FollowEvents(Request, frozen=True, kw_only=True):
 
 
 def get_health(context: Context, request: Nothing) -> model.Health:
+    from jupyter_jobs.actions import health
+
     return health.health(context)
 
 
@@ -225,14 +227,20 @@ def change_job(context: Context, request: ChangeOneJob) -> model.Job:
 
 
 def add_runs(context: Context, request: AddJobRuns) -> model.Job:
+    from jupyter_jobs.actions import rerun
+
     return rerun.add_runs(context, request.job, request.body)
 
 
 def rerun_job(context: Context, request: RerunJob) -> model.Job:
+    from jupyter_jobs.actions import rerun
+
     return rerun.rerun_job(context, request.job, request.body.which)
 
 
 def rerun_run(context: Context, request: OneRun) -> model.Run:
+    from jupyter_jobs.actions import rerun
+
     return rerun.rerun_run(context, request.run)
 
 
@@ -245,18 +253,26 @@ def list_attempts(context: Context, request: OneRun) -> model.AttemptList:
 
 
 def show_queue(context: Context, request: AskQueue) -> model.Queue:
+    from jupyter_jobs.actions import queue
+
     return queue.show_queue(context, after=request.after, limit=request.limit)
 
 
 def pause_queue(context: Context, request: Nothing) -> model.Queue:
+    from jupyter_jobs.actions import queue
+
     return queue.pause_queue(context)
 
 
 def resume_queue(context: Context, request: Nothing) -> model.Queue:
+    from jupyter_jobs.actions import queue
+
     return queue.resume_queue(context)
 
 
 def move_run(context: Context, request: MoveInQueue) -> model.Queue:
+    from jupyter_jobs.actions import queue
+
     return queue.move_run(context, request.body)
 
 
@@ -265,6 +281,8 @@ def cancel_job(context: Context, request: OneJob) -> model.Job:
 
 
 def show_snapshot(context: Context, request: OneJob) -> model.SnapshotView:
+    from jupyter_jobs.actions import results
+
     return results.snapshot_view(context, request.job)
 
 
@@ -293,42 +311,60 @@ def list_run_events(context: Context, request: RunEvents) -> model.EventList:
 
 
 def follow_events(context: Context, request: FollowEvents) -> Stream:
+    from jupyter_jobs.api.streams import EventStream
+
     job = jobs.show_job(context, request.job).id if request.job else ""
     return EventStream(context, job, request.last if request.last is not None else request.after)
 
 
 def follow_job_logs(context: Context, request: JobLogs) -> Stream:
+    from jupyter_jobs.api.streams import job_log
+
     return job_log(context, request.job, follow=request.follow, last=request.last)
 
 
 def follow_run_logs(context: Context, request: RunLogs) -> Stream:
+    from jupyter_jobs.api.streams import run_log
+
     return run_log(context, request.run, follow=request.follow, last=request.last, attempt=request.attempt)
 
 
 def show_html(context: Context, request: RunHtml) -> Document:
+    from jupyter_jobs.api.pages import page_of
+
     page = page_of(context, request.run, inline=request.inline, theme=request.theme, attempt=request.attempt)
     return file_document(page, "text/html; charset=utf-8", etag=page.stem)
 
 
 def get_notebook(context: Context, request: RunAttempt) -> Document:
+    from jupyter_jobs.actions import results
+
     path = results.run_notebook(context, request.run, request.attempt)
     return file_document(path, "application/x-ipynb+json", attachment=f"{request.run}.ipynb")
 
 
 def list_files(context: Context, request: RunAttempt) -> model.RunFiles:
+    from jupyter_jobs.actions import results
+
     return results.run_files(context, request.run, request.attempt)
 
 
 def get_file(context: Context, request: RunFilePath) -> Document:
+    from jupyter_jobs.actions import results
+
     path = results.open_file(context, request.run, request.path, request.attempt)
     return file_document(path, "application/octet-stream", attachment=path.name)
 
 
 def copy_files(context: Context, request: CopyRunFiles) -> model.CopiedFiles:
+    from jupyter_jobs.actions import results
+
     return results.copy_files(context, request.run, request.body)
 
 
 def get_openapi(context: Context, request: Nothing) -> Document:
+    from jupyter_jobs.api.openapi import document_text
+
     text = document_text(ROUTES).encode()
     return Document("application/json", lambda: iter([text]))
 

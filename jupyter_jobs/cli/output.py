@@ -5,14 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from jupyter_jobs.lifecycle import STATE_LETTERS
 from jupyter_jobs.model import Finding, Job, LivePath, Run, RunList
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 SIGNS: dict[str, tuple[str, str]] = {
     "created": ("·", "dim"),
@@ -134,6 +137,8 @@ def live_text(path: LivePath) -> str:
 
 def runs_table(job: Job, runs: RunList) -> Table:
     """Runs with their parameters and recorded values as columns."""
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("run", no_wrap=True)
     table.add_column("state", no_wrap=True)

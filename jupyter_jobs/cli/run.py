@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
-
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from jupyter_jobs import grid
 from jupyter_jobs.cli import CANCELED, FAILED, OK
@@ -36,7 +34,7 @@ def make(args: argparse.Namespace) -> Job:
             count = len(grid.parse_numbers(args.only)) if args.only else found.total
             over = f" over {', '.join(found.names)}" if found.names else ""
             console.print(f"{args.path}: {count} run{'s' * (count != 1)}{over}", markup=False)
-        with errors.status("freezing the project and the environment …"):
+        with errors.status("freezing the project and the environment …") if errors.is_terminal else nullcontext():
             job = create(client, args)
         if not args.json:
             console.print(f"job [bold]{job.id}[/], frozen from {job.project}", soft_wrap=True)
@@ -168,20 +166,31 @@ def read_value(text: str) -> object:
 
 def wait(client: Client, job: Job, *, show: bool) -> Job:
     """Follow a job to its end. The first Ctrl-C cancels the job, the second leaves it to itself."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=errors, disable=not show, transient=True) as progress, _cancel_on_interrupt(client, job):
-        task = progress.add_task("queued", total=job.total)
-        latest = job
+    latest = job
+    with _progress(job) if show and errors.is_terminal else nullcontext(_nothing) as shown, _cancel_on_interrupt(client, job):
         for latest in client.follow(job.id):
+            shown(latest)
+    return latest
+
+
+def _nothing(job: Job) -> None:
+    """Where nobody looks on, no thread wakes to draw."""
+
+
+@contextmanager
+def _progress(job: Job) -> Iterator[Callable[[Job], None]]:
+    """A bar on the terminal, with the time at a glance; gone afterwards."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors, transient=True, refresh_per_second=4) as progress:
+        task = progress.add_task("queued", total=job.total)
+
+        def show(latest: Job) -> None:
             ended = sum(latest.counts.get(state, 0) for state in FINAL)
             progress.update(task, completed=ended, description=counts_text(latest))
-    return latest
+
+        yield show
 
 
 @contextmanager

@@ -59,6 +59,8 @@ def hello(schema: int) -> Hello:
 
 def is_newer(mine: Hello, theirs: Hello) -> bool:
     """Whether `mine` may replace `theirs`."""
+    if (mine.schema, mine.version) == (theirs.schema, theirs.version):
+        return False
     from packaging.version import Version
 
     return (mine.schema, Version(mine.version)) > (theirs.schema, Version(theirs.version))
