@@ -166,6 +166,9 @@ def read_value(text: str) -> object:
 
 def wait(client: Client, job: Job, *, show: bool) -> Job:
     """Follow a job to its end. The first Ctrl-C cancels the job, the second leaves it to itself."""
+    # while the first run starts: at the end somebody waits
+    import rich.table  # noqa: F401
+
     latest = job
     with _progress(job) if show and errors.is_terminal else nullcontext(_nothing) as shown, _cancel_on_interrupt(client, job):
         for latest in client.follow(job.id):

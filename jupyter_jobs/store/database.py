@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -137,9 +138,7 @@ def journal_mode_for(path: Path, mounts: Iterable[tuple[str, str]] | None = None
 def file_system_of(path: Path, mounts: Iterable[tuple[str, str]] | None = None) -> str:
     """The type of the file system where `path` lies or would lie; empty when it is not known."""
     if mounts is None:
-        import psutil
-
-        mounts = [(part.mountpoint, part.fstype) for part in psutil.disk_partitions(all=True)]
+        mounts = _mounts()
     place = path.resolve()
     found, depth = "", -1
     for point, kind in mounts:
@@ -148,6 +147,18 @@ def file_system_of(path: Path, mounts: Iterable[tuple[str, str]] | None = None) 
         if kind != "autofs" and place.is_relative_to(mount) and len(mount.parts) >= depth:
             found, depth = kind, len(mount.parts)
     return found
+
+
+def _mounts() -> list[tuple[str, str]]:
+    try:
+        lines = Path("/proc/self/mounts").read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        import psutil
+
+        return [(part.mountpoint, part.fstype) for part in psutil.disk_partitions(all=True)]
+    fields = [line.split(" ") for line in lines]
+    # blanks and the like are written as octal numbers
+    return [(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), point), kind) for _, point, kind, *_ in fields]
 
 
 def is_network_file_system(kind: str) -> bool:

@@ -34,6 +34,15 @@ def test_values_add_up_and_replace_the_files_list(place: Place, project: Path) -
     assert place.jobs("logs", str(runs[0]["id"])) == "total 25\n"
 
 
+def test_making_a_job_imports_nothing_that_it_does_not_need(place: Place, project: Path) -> None:
+    notebook = write_notebook(project / "light.ipynb", "1")
+    place.jobs("run", notebook, "--wait")  # so that the store is there
+    heavy = "nbformat", "nbconvert", "jsonschema", "jupyter_client", "zmq", "tornado", "IPython", "alembic", "papermill", "psutil", "http.client"
+    code = f"import sys; from jupyter_jobs.cli import main; main(['run', {str(notebook)!r}]); print({set(heavy)} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], env=place.variables, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
 def test_a_failed_run_ends_with_1_and_says_where(place: Place, project: Path) -> None:
     notebook = write_notebook(project / "fails.ipynb", "print('so far')", "1 / n", parameters="n = 0")
     said = place.jobs("run", notebook, "-p", "n", "0", "-p", "n", "1", "--wait", code=1)
