@@ -382,6 +382,7 @@ def test_what_worked_since_the_machine_started_is_believed(tmp_path: Path, monke
     if probe_workspace(tmp_path / "probe", "auto")[0] != "overlay":
         pytest.skip("no overlays here")
     store = tmp_path / "store"
+    store.mkdir()
     tried: list[Path] = []
 
     def fails(folder: Path) -> str:
