@@ -306,8 +306,10 @@ def test_what_was_expected_of_a_work_tree_hides_no_change(
             put(project / "deep/.gitignore", "d.txt\n")
         case "renamed":
             (project / "a.txt").rename(project / "e.txt")
+    shown = preview_project(data, choice(project), **MANY)
     again = freeze(data, project)
     assert again.digest == freeze(tmp_path / "elsewhere", project).digest
+    assert (shown.files, shown.bytes) == (again.files, again.bytes)
     assert (again.digest == first.digest) == (change == "nothing")
 
 
