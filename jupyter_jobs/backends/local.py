@@ -104,12 +104,12 @@ class LocalBackend:
     def _find(self, submission: Submission) -> Handle | None:
         # a runner begins by claiming its directory: if we are first, none ever begins there
         try:
-            if rundir.claim(submission.directory, rundir.Identity(pid=0)):
-                return None
+            rundir.claim(submission.directory, rundir.Identity(pid=0))
             found = rundir.read_identity(submission.directory / rundir.RUNNER)
         except FileNotFoundError:
             return None
-        if found is None or found.pid == 0:
+        ended = (submission.directory / rundir.RESULT).exists()
+        if found is None or (found.pid == 0 and not ended):
             return None
         return _handle(submission, Process(host=processes.here(), boot=processes.boot_id(), pid=found.pid, started=found.started))
 

@@ -156,7 +156,7 @@ async def test_a_run_that_would_not_fit_in_memory_waits_for_the_others(store: St
     free = 10_000_000
     monkeypatch.setattr("jupyter_jobs.resources.free_memory", lambda: free)
     store.settings.max_parallel_runs = 3
-    does = [{"do": "complete", "peak": 6_000_000_000}, *({"do": "complete"} for _ in range(4))]
+    does = [*({"do": "complete", "peak": 6_000_000_000} for _ in range(3)), {"do": "complete"}, {"do": "complete"}]
     found = store.job(*does)
     async with store.dispatcher():
         await store.until(*found)
