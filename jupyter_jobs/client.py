@@ -133,6 +133,10 @@ class Client:
     def run(self, run: str) -> Run:
         return self._get(f"runs/{_part(run)}", Run)
 
+    def usage(self, run: str) -> model.Usage:
+        """CPU, memory and disk as the run went on."""
+        return self._get(f"runs/{_part(run)}/usage", model.Usage)
+
     def cancel_run(self, run: str) -> Run:
         return self._post(f"runs/{_part(run)}/cancel", Run)
 

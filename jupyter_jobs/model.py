@@ -299,6 +299,17 @@ class AskRetries(RetryPolicy, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A `RetryPolicy` that is asked for."""
 
 
+class Resources(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What each run of a job may use: `cpu` in cores (1.5), `memory` and `storage` (what it writes) in bytes.
+
+    One figure is both, the limit and what is kept free for the run: a smaller request would promise to two runs what only one can have.
+    """
+
+    cpu: float | None = None
+    memory: int | None = None
+    storage: int | None = None
+
+
 class CreateJob(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Freeze a notebook's project and environment and queue one run per combination.
 
@@ -331,6 +342,7 @@ class CreateJob(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
     priority: Priority = 0
     max_parallel: MaxParallel = 0
     fail_fast: bool = False
+    resources: Resources = Resources()
 
 
 class ChangeJob(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -528,6 +540,40 @@ class CopyFiles(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 class CopiedFiles(Struct, frozen=True, kw_only=True):
     copied: list[str]
+
+
+class UsageSample(Struct, frozen=True, kw_only=True):
+    """What a run's processes used at a time (seconds since the epoch). `cpu`: seconds so far, of ended processes too. `memory`: where `measure` is
+    `pss`, what processes share counts once, where it is `rss` with each of them. `storage`: bytes written to the workspace, null where nobody has
+    looked yet."""
+
+    at: float
+    cpu: float
+    memory: int
+    processes: int
+    storage: int | None
+    measure: Literal["pss", "rss"]
+
+
+class CellTime(Struct, frozen=True, kw_only=True):
+    """When a cell ran, in seconds since the epoch; `ended_at` null while it runs."""
+
+    cell: CellRef
+    started_at: float
+    ended_at: float | None
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    """What a run used, as its present attempt went on: at most some 600 samples, further apart the longer it takes, and none where it took less than
+    half a second. `peak_memory` and `cpu_seconds` are known at its end."""
+
+    run: str
+    attempt: int
+    samples: list[UsageSample]
+    cells: list[CellTime]
+    limits: Resources
+    peak_memory: int | None
+    cpu_seconds: float | None
 
 
 class LogLine(Struct, frozen=True, kw_only=True):

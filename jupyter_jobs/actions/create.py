@@ -21,6 +21,7 @@ from jupyter_jobs.actions.output_dir import output_dir
 from jupyter_jobs.actions.places import job_dir, jobs_dir
 from jupyter_jobs.actions.prune import STAGING, freezing, remove_tree
 from jupyter_jobs.actions.survey import ProjectArguments, Survey, survey_and_freeze, survey_project
+from jupyter_jobs.actions.usage import check_resources
 from jupyter_jobs.errors import BadInput, JobsError, Unavailable
 from jupyter_jobs.grid import GridPoints, select
 from jupyter_jobs.model import (
@@ -148,6 +149,7 @@ def preview(context: Context, request: PreviewRequest) -> Preview:
 
 def _plan(context: Context, request: CreateJob) -> Plan:
     _check_limits(request)
+    check_resources(request.resources)
     located = context.locate(request.path)
     notebook = context.heavy(read_notebook, located.file)
     kernel, findings = _kernel(context, notebook, request.kernel)

@@ -13,8 +13,8 @@ from jupyter_core.paths import jupyter_runtime_dir
 from jupyter_jobs.actions.places import job_dir
 from jupyter_jobs.errors import Unavailable
 from jupyter_jobs.model import Json
-from jupyter_jobs.resources import threads_per_run, usable_cores
-from jupyter_jobs.runner.rundir import Kernel, RunSpec
+from jupyter_jobs.resources import delegated_group, threads_per_run, usable_cores
+from jupyter_jobs.runner.rundir import Kernel, Resources, RunSpec
 from jupyter_jobs.settings import Jobs
 from jupyter_jobs.snapshot.freeze import tree_path
 from jupyter_jobs.snapshot.names import os_name
@@ -50,6 +50,8 @@ def make_run(facts: RunFacts, settings: Jobs, *, parallel: int) -> RunSpec:
         raise Unavailable(f"The files of job {job.id} are no longer in {files}.", code="job_files_missing", mend="Make the job again.") from error
     mode, _ = probe_workspace(data_dir, settings.workspace)
     sockets = socket_directory(data_dir)
+    asked = spec.request.resources
+    threads = threads_per_run(settings.threads_per_run, usable_cores(), parallel, asked.cpu)
     return RunSpec(
         run=facts.run,
         job=job.id,
@@ -60,7 +62,7 @@ def make_run(facts: RunFacts, settings: Jobs, *, parallel: int) -> RunSpec:
         label=facts.label,
         kernel=msgspec.convert(msgspec.to_builtins(spec.kernel), Kernel),
         variables_file=str(files / "variables.json"),
-        extra_env=extra_variables(submitted | spec.kernel.env, data_dir, threads_per_run(settings.threads_per_run, usable_cores(), parallel)),
+        extra_env=extra_variables(submitted | spec.kernel.env, data_dir, threads),
         record=job.record,
         time_limit=job.time_limit,
         cell_timeout=job.cell_timeout,
@@ -77,6 +79,8 @@ def make_run(facts: RunFacts, settings: Jobs, *, parallel: int) -> RunSpec:
             keep=[sockets, Path(jupyter_runtime_dir())],
             partial=spec.project.mode == "files",
         ),
+        resources=Resources(cpu=asked.cpu, memory=asked.memory, storage=asked.storage),
+        cgroup="" if asked.cpu is None and asked.memory is None else str(delegated_group() or ""),
         socket_dir=str(sockets / KERNEL_SOCKETS),
         hints=str(sockets / HINTS_SOCKET),
         max_log_bytes=settings.max_log_bytes,

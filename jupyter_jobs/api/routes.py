@@ -294,6 +294,12 @@ def show_run(context: Context, request: OneRun) -> model.Run:
     return runs.show_run(context, request.run)
 
 
+def show_usage(context: Context, request: OneRun) -> model.Usage:
+    from jupyter_jobs.actions import usage
+
+    return usage.run_usage(context, request.run)
+
+
 def cancel_run(context: Context, request: OneRun) -> model.Run:
     return runs.cancel_run(context, request.run)
 
@@ -396,6 +402,7 @@ def _routes() -> Iterator[Route]:
     yield Route("extendRun", "POST", "runs/{run}/extend", extend_run, ExtendRun, model.Run, "write")
     yield Route("listAttempts", "GET", "runs/{run}/attempts", list_attempts, OneRun, model.AttemptList, "read")
     yield Route("followRunLogs", "GET", "runs/{run}/logs", follow_run_logs, RunLogs, "stream", "read")
+    yield Route("showUsage", "GET", "runs/{run}/usage", show_usage, OneRun, model.Usage, "read")
     yield Route("listRunEvents", "GET", "runs/{run}/events", list_run_events, RunEvents, model.EventList, "read")
     yield Route("showHtml", "GET", "runs/{run}/html", show_html, RunHtml, "document", "read", slow=True)
     yield Route("getNotebook", "GET", "runs/{run}/notebook", get_notebook, RunAttempt, "document", "read", slow=True)

@@ -8,6 +8,8 @@ import re
 import sys
 from importlib import import_module
 
+from jupyter_jobs.cli.quantities import cores, size
+
 OK, FAILED, BAD_INPUT, CANCELED = 0, 1, 2, 130
 
 
@@ -102,6 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("queue", "change:queue", "What runs and what waits, in order; pause and resume it.")
     sub.add_argument("verb", nargs="?", choices=("pause", "resume"), help="start nothing more, of any job; start again")
     sub.add_argument("--limit", type=int, default=30, help="show at most so many that wait (default 30)")
+    command("usage", "usage:usage", "What a run used: CPU, memory, disk.", ("RUN", "a run's id"))
     command("cancel", "change:cancel", "Cancel a job or a run.", ("JOB|RUN", "an id"))
     sub = command("delete", "change:delete", "Delete a job with its runs and what only it had frozen.", ("JOB", "a job's id"))
     sub.add_argument("--cancel", action="store_true", help="cancel what still runs first")
@@ -143,6 +146,13 @@ def _run_arguments(sub: argparse.ArgumentParser) -> None:
     limits = sub.add_argument_group("limits")
     limits.add_argument("--time-limit", type=duration, default=None, metavar="TIME", help="of a run: 90s, 10m, 1h30m, or seconds")
     limits.add_argument("--cell-timeout", type=duration, default=None, metavar="TIME", help="of a cell")
+    limits.add_argument(
+        "--memory", type=size, default=None, metavar="SIZE", help="of a run: 2G, 500Mi; kept free for it, and the most that it may hold"
+    )
+    limits.add_argument(
+        "--cpu", type=cores, default=None, metavar="CORES", help="of a run: 1.5, 500m; kept free for it, and the most that it may use"
+    )
+    limits.add_argument("--storage", type=size, default=None, metavar="SIZE", help="the most that a run may write to its workspace")
     queue = sub.add_argument_group("queue and failures")
     queue.add_argument("--priority", type=int, default=0, metavar="N", help="-100 to 100; jobs of a higher one start first")
     queue.add_argument("--max-parallel", type=int, default=0, metavar="N", help="at most so many runs of this job at a time")

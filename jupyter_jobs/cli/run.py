@@ -17,7 +17,7 @@ from jupyter_jobs.client import Client, connect
 from jupyter_jobs.errors import BadInput, Conflict
 from jupyter_jobs.grid_values import check_values
 from jupyter_jobs.lifecycle import FINAL
-from jupyter_jobs.model import AskRetries, Combinations, CombinationsRequest, CreateJob, Job, LivePath
+from jupyter_jobs.model import AskRetries, Combinations, CombinationsRequest, CreateJob, Job, LivePath, Resources
 
 
 def run(args: argparse.Namespace) -> int:
@@ -93,6 +93,7 @@ def create(client: Client, args: argparse.Namespace) -> Job:
             priority=args.priority,
             max_parallel=args.max_parallel,
             fail_fast=args.fail_fast,
+            resources=Resources(cpu=args.cpu, memory=args.memory, storage=args.storage),
         )
     )
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
-from jupyter_jobs import resources
 from jupyter_jobs.backends import processes
+from jupyter_jobs.dispatcher.admission import gate_for, say_waiting
 from jupyter_jobs.dispatcher.state import Active, Dispatch, log
-from jupyter_jobs.errors import JobsError
 from jupyter_jobs.store import events, queue
-from jupyter_jobs.store.queue import Claim, Short
+from jupyter_jobs.store.queue import Claim
 
 LEAST_FREE = 4 << 20
 """Bytes that must be free where the store lies before a run starts."""
@@ -29,17 +27,14 @@ async def start_what_fits(dispatch: Dispatch, carry: Carry) -> bool:
         places = dispatch.parallel - len(dispatch.active)
         if places <= 0:
             return True
-        present, free, disk = await asyncio.to_thread(_look_around, dispatch)
+        present, disk = await asyncio.to_thread(_look_around, dispatch)
         if not present:
             dispatch.drain(f"{sys.prefix}, where this dispatcher lives, has been removed; another environment's can go on")
             return True
         if disk < LEAST_FREE:
             return await _say_no_room(dispatch, disk)
-        reserved = await _reserved(dispatch, exact=exact)
-        room = None if free is None else free - reserved
-        taken = await dispatch.ledger.write(
-            queue.take, places, host=processes.here(), boot_id=processes.boot_id(), room=room, alone=not dispatch.active
-        )
+        gate = await gate_for(dispatch, exact=exact)
+        taken = await dispatch.ledger.write(queue.take, places, host=processes.here(), boot_id=processes.boot_id(), fits=gate.fits)
         for claim in taken.claims:
             dispatch.peaks[claim.job] = max(claim.peak, dispatch.peaks.get(claim.job, 0))
             begin(dispatch, _claimed(dispatch, claim), carry)
@@ -48,8 +43,9 @@ async def start_what_fits(dispatch: Dispatch, carry: Carry) -> bool:
             return taken.not_before is not None
         if taken.short is not None:
             if exact:
-                await _say_waiting(dispatch, taken.short, free or 0, reserved)
+                await say_waiting(dispatch, taken.short, gate.short)
                 return True
+            # what the active runs hold already is found out only now, since that takes long
             exact = True
     return True
 
@@ -80,34 +76,9 @@ def environment_present() -> bool:
     return Path(sys.executable).exists() and Path(__file__).exists()
 
 
-def _look_around(dispatch: Dispatch) -> tuple[bool, int | None, int]:
-    """Whether our environment is present, the bytes of memory that are free (None where runs do not use this machine's), and those on the disk."""
-    memory = resources.free_memory() if dispatch.backend.capabilities.shares_memory else None
-    return environment_present(), memory, shutil.disk_usage(dispatch.settings.data_dir).free
-
-
-async def _reserved(dispatch: Dispatch, *, exact: bool) -> int:
-    """Bytes that the active runs may still take: their jobs' peaks, less (only if `exact`, since that takes long to find out) what they hold."""
-    wanted = [(active, peak) for active in dispatch.active.values() if (peak := dispatch.peaks.get(active.job, 0))]
-    held = await asyncio.gather(*(_held(dispatch, active) for active, _ in wanted)) if exact else [0] * len(wanted)
-    return sum(max(0, peak - now) for (_, peak), now in zip(wanted, held, strict=True))
-
-
-async def _held(dispatch: Dispatch, active: Active) -> int:
-    if active.handle is None:
-        return 0
-    with contextlib.suppress(TimeoutError, JobsError):
-        async with asyncio.timeout(dispatch.limits.answer):
-            return await dispatch.backend.memory(active.handle)
-    return 0
-
-
-async def _say_waiting(dispatch: Dispatch, short: Short, free: int, reserved: int) -> None:
-    if short.run not in dispatch.said:
-        dispatch.said.add(short.run)
-        log.info("%s waits for memory: needs %d, free %d, of which %d are for active runs", short.run, short.needed, free, reserved)
-        data = {"reason": "memory", "needed": short.needed, "free": free, "reserved": reserved}
-        await dispatch.ledger.write(events.append, "run.waiting", short.job, run=short.run, state="queued", data=data)
+def _look_around(dispatch: Dispatch) -> tuple[bool, int]:
+    """Whether our environment is present, and the bytes that are free on the disk."""
+    return environment_present(), shutil.disk_usage(dispatch.settings.data_dir).free
 
 
 async def _say_no_room(dispatch: Dispatch, free: int) -> bool:

@@ -103,7 +103,7 @@ class Dispatch:
     """Runs of another host, which we can only look at from time to time."""
     checks: dict[object, Check] = field(default_factory=dict)
     said: set[str] = field(default_factory=set)
-    """Runs of which it was said that they wait for memory."""
+    """Runs of which it was said that they wait for memory or cores."""
     frozen: dict[str, Frozen] = field(default_factory=dict)
     """What runs of these jobs need of them; it never changes."""
     peaks: dict[str, int] = field(default_factory=dict)

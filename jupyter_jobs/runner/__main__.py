@@ -164,6 +164,8 @@ def _clear_away(
     left = [] if outcome.clear else processes.end_processes(spec.run)
     if left:
         journal.note(f"Processes of this run that could not be ended: {', '.join(map(str, left))}.")
+    if outcome.group:
+        outcome.group.remove()
     artifacts: list[Artifact] = []
     try:
         artifacts = workspace.collect(spec.workspace, run_dir)
@@ -180,7 +182,9 @@ def _clear_away(
         shutil.rmtree(directory, ignore_errors=True)
     journal.phase("clear", time.monotonic() - started)
     # kibibytes on Linux, bytes on macOS
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    largest = outcome.memory or ended.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    seconds = ended.ru_utime + ended.ru_stime if outcome.cpu is None else outcome.cpu
     return RunResult(
         state=outcome.state,
         error=outcome.error,
@@ -188,7 +192,8 @@ def _clear_away(
         ended_at=clock.now(),
         records=outcome.records,
         artifacts=artifacts,
-        peak_memory=outcome.memory or peak or None,
+        peak_memory=max(largest, outcome.peak) or None,
+        cpu_seconds=round(seconds, 3),
         live=facts,
         kernel_exit=outcome.kernel_exit,
         cells=CellCount(done=outcome.done, total=outcome.total),

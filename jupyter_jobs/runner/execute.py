@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,14 +22,15 @@ from papermill.execute import prepare_notebook_metadata, remove_error_markers
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from jupyter_jobs.runner import clock, failures, namespace, notebook, processes, questions, records, rundir
-from jupyter_jobs.runner.failures import Place, RunFailed
+from jupyter_jobs.runner import clock, confine, failures, namespace, notebook, processes, questions, records, rundir
+from jupyter_jobs.runner.failures import MemoryFacts, Place, RunFailed
 from jupyter_jobs.runner.kernel import RunKernel, is_ipykernel, is_python
 from jupyter_jobs.runner.log import Journal, Stream
 from jupyter_jobs.runner.outcome import Outcome, Stopped
 from jupyter_jobs.runner.outputs import BoundedClient
 from jupyter_jobs.runner.raw import RawOutput
 from jupyter_jobs.runner.rundir import CellRef, RunError, RunSpec
+from jupyter_jobs.runner.usage import Breach, Usage, family_of
 
 ENGINE = "jupyter_jobs"
 GRACE = 3.0
@@ -157,6 +159,8 @@ class Execution:
         self._on_loop: Callable[[Callable[[], None] | None], None] = lambda stop: None
         self._time_limit = spec.time_limit
         self._timer: asyncio.TimerHandle | None = None
+        self._usage = Usage(spec, run_dir, self.breach)
+        self._breach: Breach | None = None
 
     def run(self, env: dict[str, str], cwd: str, inside: str, on_loop: Callable[[Callable[[], None] | None], None]) -> None:
         """Execute the notebook; `outcome` tells how it went. Raises RunFailed, Stopped.
@@ -230,7 +234,15 @@ class Execution:
             left = max(0.0, self._time_limit - (clock.now() - self._began))
             self._timer = asyncio.get_running_loop().call_later(left, self.stop, "time_limit_exceeded")
 
+    def breach(self, breach: Breach) -> None:
+        """The run uses more than it may: end it at once."""
+        if not self._stopping:
+            self._stopping, self._breach = "resource_limit_exceeded", breach
+        self.kernel.kill()
+
     def _why_stopped(self) -> RunFailed | Stopped:
+        if self._breach:
+            return RunFailed(failures.resource_limit(*self._breach, self.cell))
         if self._stopping == "canceled":
             return Stopped()
         limit = self.spec.cell_timeout if self._stopping == "cell_time_limit_exceeded" else self._time_limit
@@ -267,6 +279,9 @@ class Execution:
             self._journal.phase("shutdown", time.monotonic() - started)
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)
             self._on_loop(None)
+        if self._breach:
+            # on its way out
+            raise self._why_stopped()
 
     async def _start(self, client: CellClient) -> None:
         kernel = self.kernel
@@ -277,6 +292,9 @@ class Execution:
         self._journal.way("kernel", kernel.way())
         if self._stopping:
             raise self._why_stopped()
+        if kernel.pid:
+            self._confine()
+            self._usage.start(self._above)
         if kernel.forked and kernel.forked.pid:
             rundir.write_kernel(self._run_dir, kernel.forked.facts())
             # its sockets are bound then: one that looks for them earlier tries again after a tenth of a second
@@ -293,9 +311,32 @@ class Execution:
             raise self._why_not_started()
         if info is None:
             raise RunFailed(failures.kernel_not_started(self.spec, f"it did not answer within {START_TIMEOUT:g} s", kernel.tail()))
+        self._keep_to_cores()
         client.nb.metadata["language_info"] = info.get("language_info", {})
         if is_python(self.spec):
             self._raw.repeated = await ask.repeats_raw_output()
+
+    @property
+    def _above(self) -> int:
+        """The process below which all processes of the run are."""
+        return self.kernel.forked.keeper if self.kernel.forked else os.getpid()
+
+    def _confine(self) -> None:
+        group = confine.make_group(Path(self.spec.cgroup), self.spec.resources) if self.spec.cgroup else None
+        if group:
+            try:
+                # before it runs anything of the notebook's, and with it all that it will start
+                group.take(self.kernel.pid)
+            except OSError as error:
+                self._journal.note(f"The run's group {group.path} cannot be used ({error}); its limits are watched instead.")
+                group.remove()
+            else:
+                self.outcome.group = group
+
+    def _keep_to_cores(self) -> None:
+        if self.spec.resources.cpu is not None and not (self.outcome.group and self.outcome.group.cpu):
+            # now, before the first cell: threads that the kernel has started keep to it too
+            confine.keep_to_cores(family_of(self._above), self.spec.resources.cpu)
 
     def _why_not_started(self) -> RunFailed:
         kernel = self.kernel
@@ -381,7 +422,12 @@ class Execution:
         last_words = self._raw.flush()
         if self._stopping:
             return self._explained(cell, self._why_stopped())
-        return self._explained(cell, RunFailed(failures.kernel_died(self.cell, self.kernel.ended.result(), last_words)))
+        if self.outcome.group and (used := self.outcome.group.out_of_memory()) is not None:
+            self._stopping, self._breach = "resource_limit_exceeded", Breach("memory", self.spec.resources.memory or 0, used)
+            return self._explained(cell, self._why_stopped())
+        seen = self._usage.last
+        memory = MemoryFacts(held=seen.memory, free=self._usage.free, ran_out=self._usage.system_killed()) if seen else None
+        return self._explained(cell, RunFailed(failures.kernel_died(self.cell, self.kernel.ended.result(), last_words, memory)))
 
     def _explained(self, cell: Any, why: RunFailed | Stopped) -> RunFailed | Stopped:
         """Put the reason into the cell's outputs, where the kernel could not or did not know it."""
@@ -404,9 +450,12 @@ class Execution:
                     self._journal.note(f"The kernel was still running {SHUTDOWN_TIMEOUT:g} s after the last cell and was killed.")
                 kernel.kill()
             self.outcome.kernel_exit = await kernel.ended
+            self._usage.stop()
             if kernel.forked:
                 self.outcome.clear = await kernel.forked.clear
-                self.outcome.memory = kernel.forked.memory
+                self.outcome.memory, self.outcome.cpu = kernel.forked.memory, kernel.forked.cpu
+            self.outcome.peak = self._usage.peak
+            await self._usage.last_look()
             kernel.close()
             await client.hear_out()
             self._raw.flush()

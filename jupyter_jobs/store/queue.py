@@ -7,7 +7,7 @@ waits, however many runs there are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,9 +16,10 @@ from sqlalchemy import BindParameter, Connection, Select, and_, bindparam, delet
 
 from jupyter_jobs.errors import BadInput, Conflict
 from jupyter_jobs.lifecycle import JobState, RunState
-from jupyter_jobs.model import Json, Page, Run, WaitingRun
+from jupyter_jobs.model import Json, Page, Resources, Run, WaitingRun
 from jupyter_jobs.store import events
 from jupyter_jobs.store import runs as runs_store
+from jupyter_jobs.store.jobs import JobSpec
 from jupyter_jobs.store.pages import bounded, token_of, values_of
 from jupyter_jobs.store.runs import GAP, SPAN, struct_of
 from jupyter_jobs.store.tables import jobs, pause, runs
@@ -35,19 +36,20 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     peak: int
 
 
-class Short(msgspec.Struct, frozen=True, kw_only=True):
-    """The run whose turn it is, and which needs more memory than there is."""
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """The run whose turn it is, what was asked for it, and the most memory that a run of its job took; 0 if none is known."""
 
     run: str
     job: str
-    needed: int
+    asked: Resources
+    peak: int
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
-    """What was claimed. `not_before`: when the next of those that wait for a time may start."""
+    """What was claimed. `short`: the run whose turn it is and which does not fit. `not_before`: when the next that waits for a time may start."""
 
     claims: list[Claim]
-    short: Short | None = None
+    short: Head | None = None
     not_before: datetime | None = None
 
 
@@ -66,18 +68,17 @@ _GATED = (
     .limit(1)
 )
 _HEAD = (
-    select(runs.c.id, runs.c.job, runs.c.attempt, runs.c.label, runs.c.parameters, jobs.c.peak_memory)
+    select(runs.c.id, runs.c.job, runs.c.attempt, runs.c.label, runs.c.parameters, jobs.c.peak_memory, jobs.c.spec)
     .join(jobs, jobs.c.id == runs.c.job)
     .where(runs.c.id == bindparam("the_run"))
 )
 _NEXT_TIME = select(func.min(runs.c.not_before)).where(runs.c.not_before.is_not(None))
 
 
-def take(conn: Connection, count: int, *, host: str, boot_id: str, room: int | None = None, alone: bool = True, at: datetime | None = None) -> Taken:
-    """Claim at most `count` runs, in the queue's order; none while it is paused.
-
-    `room`: bytes of memory for them, None without bound; the first may take more if it is `alone`. Needs a transaction that may write.
-    """
+def take(
+    conn: Connection, count: int, *, host: str, boot_id: str, fits: Callable[[Head], bool] = lambda head: True, at: datetime | None = None
+) -> Taken:
+    """Claim up to `count` runs, in order, until one does not fit. Needs a transaction that may write."""
     at = at or events.now()
     if is_paused(conn):
         return Taken(claims=[])
@@ -87,14 +88,18 @@ def take(conn: Connection, count: int, *, host: str, boot_id: str, room: int | N
         row = _head(conn)
         if row is None:
             break
-        needed = row.peak_memory or 0
-        if room is not None and needed > room and (claims or not alone):
-            return Taken(claims=claims, short=Short(run=row.id, job=row.job, needed=needed), not_before=upcoming)
+        head = _struct(row)
+        if not fits(head):
+            return Taken(claims=claims, short=head, not_before=upcoming)
         claimed = runs_store.claim(conn, row.id, row.attempt + 1, host=host, boot_id=boot_id, at=at)
         assert claimed, "what was just read as queued is queued"
-        claims.append(Claim(run=row.id, job=row.job, attempt=row.attempt + 1, label=row.label, parameters=row.parameters, peak=needed))
-        room = None if room is None else room - needed
+        claims.append(Claim(run=row.id, job=row.job, attempt=row.attempt + 1, label=row.label, parameters=row.parameters, peak=head.peak))
     return Taken(claims=claims, not_before=upcoming)
+
+
+def _struct(row: Any) -> Head:
+    asked = msgspec.json.decode(row.spec, type=JobSpec).request.resources
+    return Head(run=row.id, job=row.job, asked=asked, peak=row.peak_memory or 0)
 
 
 def release_due(conn: Connection, at: datetime) -> datetime | None:
@@ -106,17 +111,10 @@ def release_due(conn: Connection, at: datetime) -> datetime | None:
     return conn.execute(_NEXT_TIME).scalar()
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True):
-    """The run whose turn it is."""
-
-    run: str
-    job: str
-
-
 def first(conn: Connection) -> Head | None:
     """The run that starts next, if any: for those who only look."""
     row = _head(conn)
-    return None if row is None else Head(run=row.id, job=row.job)
+    return None if row is None else _struct(row)
 
 
 def heads(conn: Connection) -> list[str]:

@@ -61,6 +61,15 @@ export interface CellRef {
 }
 
 /**
+ * When a cell ran, in seconds since the epoch; `ended_at` null while it runs.
+ */
+export interface CellTime {
+  cell: CellRef;
+  started_at: number;
+  ended_at: number | null;
+}
+
+/**
  * What may be changed of a job that exists; null leaves it as it is. Jobs of a higher `priority` start first.
  */
 export interface ChangeJob {
@@ -146,6 +155,7 @@ export interface CreateJob {
   priority?: number;
   max_parallel?: number;
   fail_fast?: boolean;
+  resources?: Resources;
 }
 
 /**
@@ -498,6 +508,17 @@ export interface Rerun {
 }
 
 /**
+ * What each run of a job may use: `cpu` in cores (1.5), `memory` and `storage` (what it writes) in bytes.
+ *
+ * One figure is both, the limit and what is kept free for the run: a smaller request would promise to two runs what only one can have.
+ */
+export interface Resources {
+  cpu?: number | null;
+  memory?: number | null;
+  storage?: number | null;
+}
+
+/**
  * When a run gets another attempt: up to `attempts` more, if the one before failed with a code in `on` (empty: whatever the code).
  *
  * `delay` seconds lie between them, with `exponential` twice as many each time, never more than `max_delay`; `jitter` is the share of them
@@ -610,6 +631,34 @@ export interface SnapshotView {
   snapshot: Snapshot;
   environment: Environment | null;
   entries: ManifestEntry[];
+}
+
+/**
+ * What a run used, as its present attempt went on: at most some 600 samples, further apart the longer it takes, and none where it took less than
+ * half a second. `peak_memory` and `cpu_seconds` are known at its end.
+ */
+export interface Usage {
+  run: string;
+  attempt: number;
+  samples: UsageSample[];
+  cells: CellTime[];
+  limits: Resources;
+  peak_memory: number | null;
+  cpu_seconds: number | null;
+}
+
+/**
+ * What a run's processes used at a time (seconds since the epoch). `cpu`: seconds so far, of ended processes too. `memory`: where `measure` is
+ * `pss`, what processes share counts once, where it is `rss` with each of them. `storage`: bytes written to the workspace, null where nobody has
+ * looked yet.
+ */
+export interface UsageSample {
+  at: number;
+  cpu: number;
+  memory: number;
+  processes: number;
+  storage: number | null;
+  measure: "pss" | "rss";
 }
 
 /**
