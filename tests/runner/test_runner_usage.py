@@ -9,6 +9,7 @@ import pytest
 
 from jupyter_jobs.runner import rundir
 from jupyter_jobs.runner.rundir import Resources, UsageSample
+from jupyter_jobs.snapshot.workspace import probe_workspace
 from tests.runner.runner_cells import code
 from tests.runner.test_runner_cancel import nobody_left
 
@@ -37,6 +38,16 @@ def until(seen):
     while not (samples.exists() and any(seen(json.loads(line)) for line in samples.read_text().splitlines(True) if line.endswith("\\n"))):
         time.sleep(0.05)
 """
+
+
+@pytest.fixture
+def overlay(tmp_path):
+    """A workspace that is one."""
+    (tmp_path / "probe").mkdir()
+    mode, note = probe_workspace(tmp_path / "probe", "auto")
+    if mode != "overlay":
+        pytest.skip(note)
+    return {"mode": "overlay"}
 
 
 def samples_of(run) -> list[UsageSample]:
@@ -154,3 +165,22 @@ def test_the_exit_handlers_of_a_kernel_are_watched_too(execute):
     assert breach_of(result) == ("resource_limit_exceeded", "memory", 200 * MB)
     assert result.cells.done == 1
     assert nobody_left(run)
+
+
+def test_limits_hold_in_an_overlay_too(execute, overlay):
+    source = "import subprocess, sys, time\nsubprocess.Popen(['sleep', '600'], start_new_session=True)\n" + WRITES + "time.sleep(600)"
+    run, result = execute([code(source)], files={"data.bin": "x" * 20 * MB}, workspace=overlay, resources=Resources(storage=10 * MB))
+    assert breach_of(result) == ("resource_limit_exceeded", "storage", 10 * MB)
+    assert nobody_left(run)
+    run, result = execute([code(HOG)], files={"a": ""}, workspace=overlay, resources=Resources(memory=200 * MB))
+    assert breach_of(result) == ("resource_limit_exceeded", "memory", 200 * MB)
+    assert nobody_left(run)
+
+
+def test_a_kernel_that_was_killed_tells_what_it_held(execute):
+    source = "import os\nheld = b'x' * 60_000_000\nuntil(lambda sample: sample[2] > 60_000_000)\nos.kill(os.getpid(), 9)"
+    _, result = execute([code(UNTIL + source)])
+    assert result.error.code == "kernel_died"
+    assert "most likely because memory ran out. The run held" in result.error.message
+    assert result.error.detail["used"] > 60 * MB
+    assert result.error.detail["free"] > 0
