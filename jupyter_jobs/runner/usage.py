@@ -33,8 +33,8 @@ WALK = 5.0
 SHARE = 20
 """Whatever takes a second is not done again for so many: looking on costs at most a twentieth of a core."""
 FEW = 8
-SMALL = 2 << 30
-"""With more processes, or more bytes of memory, what they share is not told apart: that takes milliseconds for each gigabyte."""
+SMALL = 512 << 20
+"""With more processes, or more bytes of memory, what they share is not told apart: that takes some 25 ms for each gigabyte."""
 MOST_FILES = 100_000
 """Files beyond these are not counted."""
 

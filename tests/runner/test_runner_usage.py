@@ -105,9 +105,19 @@ with open("big.bin", "wb") as file:
 """
 
 
-@pytest.mark.parametrize("after", ["time.sleep(600)", ""], ids=["while it runs", "just before its end"])
-def test_a_run_that_writes_more_than_it_may_is_ended(execute, after):
-    run, result = execute([code(WRITES + after)], files={"data.bin": "x" * 20 * MB}, resources=Resources(storage=10 * MB))
+LATE = """
+import atexit, os
+def late():
+    file = os.open("big.bin", os.O_CREAT | os.O_WRONLY)
+    os.posix_fallocate(file, 0, 50_000_000)
+    os._exit(0)
+atexit.register(late)
+"""
+
+
+@pytest.mark.parametrize("cell", [WRITES + "time.sleep(600)", LATE], ids=["while it runs", "with its last breath"])
+def test_a_run_that_writes_more_than_it_may_is_ended(execute, cell):
+    run, result = execute([code(cell)], files={"data.bin": "x" * 20 * MB}, resources=Resources(storage=10 * MB))
     assert result.state == "failed"
     assert breach_of(result) == ("resource_limit_exceeded", "storage", 10 * MB)
     assert result.error.detail["used"] > 10 * MB

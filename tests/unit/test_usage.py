@@ -12,7 +12,7 @@ from jupyter_jobs.cli.quantities import cores, size
 from jupyter_jobs.cli.usage import BARS, WIDTH, spark
 from jupyter_jobs.dispatcher.admission import Machine, Need, shortage
 from jupyter_jobs.model import Resources
-from jupyter_jobs.runner import processes, rundir
+from jupyter_jobs.runner import processes, rundir, usage
 from jupyter_jobs.runner.confine import PREFIX, Group, make_group
 from jupyter_jobs.runner.rundir import UsageSample
 from jupyter_jobs.runner.usage import thinned
@@ -141,3 +141,21 @@ def test_a_group_tells_that_memory_ran_out(tmp_path: Path) -> None:
     assert group.out_of_memory() == 200
     (tmp_path / "memory.peak").write_text("201\n")
     assert group.out_of_memory() == 201
+
+
+def test_a_long_run_keeps_few_samples_and_every_peak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "KEPT", 8)
+    spec = rundir.RunSpec(
+        run="a-1", job="a", notebook="n", kernel=rundir.Kernel(argv=[]), workspace=rundir.WorkspaceSpec(mode="overlay", project="/p", tree="/t")
+    )
+    watch = usage.Usage(spec, tmp_path, lambda breach: None)
+    paces = set()
+    for number in range(100):
+        watch._keep(usage.Held(cpu=float(number), memory=5000 if number == 41 else number, processes=1, measure="rss"))
+        kept, _ = rundir.read_records(tmp_path / rundir.USAGE, UsageSample)
+        assert kept == watch._samples
+        assert len(kept) <= 8
+        paces.add(watch._interval)
+    assert max(sample.memory for sample in kept) == 5000
+    assert paces == {1.0 * 2**doubled for doubled in range(len(paces))}
+    assert len(paces) > 4
