@@ -28,7 +28,7 @@ KEPT = 600
 """Samples that are kept at most; then every other goes, and the next ones come half as often."""
 WATCH = 0.2
 """Seconds between two looks at a run that has limits."""
-WALK = 5.0
+WALK = 2.0
 """Seconds between two walks through what the run has written; `WATCH` where that is limited."""
 SHARE = 20
 """Whatever takes a second is not done again for so many: looking on costs at most a twentieth of a core."""
