@@ -148,7 +148,8 @@ class Usage:
                 self._interval *= 2
                 rundir.write_atomic(self._file, b"".join(rundir.encode(each) + b"\n" for each in self._samples))
             else:
-                with self._file.open("ab") as file:
+                descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+                with os.fdopen(descriptor, "wb") as file:
                     file.write(rundir.encode(sample) + b"\n")
         except OSError as error:
             # a full disk costs a run its curve, nothing else

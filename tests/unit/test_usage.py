@@ -155,6 +155,7 @@ def test_a_long_run_keeps_few_samples_and_every_peak(tmp_path: Path, monkeypatch
         kept, _ = rundir.read_records(tmp_path / rundir.USAGE, UsageSample)
         assert kept == watch._samples
         assert len(kept) <= 8
+        assert (tmp_path / rundir.USAGE).stat().st_mode & 0o777 == 0o600
         paces.add(watch._interval)
     assert max(sample.memory for sample in kept) == 5000
     assert paces == {1.0 * 2**doubled for doubled in range(len(paces))}
