@@ -14,7 +14,7 @@ CODES = frozenset(
     cell_error syntax_error module_not_found input_requested exit_code memory_error file_not_found input_not_in_snapshot read_only_data
     time_limit_exceeded cell_time_limit_exceeded kernel_died kernel_not_started parameters_not_possible workspace_failed environment_drifted
     interpreter_missing environment_not_found job_files_missing runner_not_started backend_silent notebook_invalid interrupted
-    keyboard_interrupt no_room not_stored failed internal_error
+    keyboard_interrupt resource_limit_exceeded no_room not_stored failed internal_error
     """.split()  # noqa: SIM905 - shorter than a line for each
 )
 """Codes that a run may fail with, as `docs/lifecycle.md` lists them."""

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from jupyter_jobs.errors import BadInput, Conflict
 from jupyter_jobs.lifecycle import JobState, RunState
-from jupyter_jobs.model import RetryPolicy
+from jupyter_jobs.model import Resources, RetryPolicy
 from jupyter_jobs.store import ending, events, jobs, queue, runs
 from jupyter_jobs.store.database import read, write
 from jupyter_jobs.store.tables import jobs as jobs_table
@@ -184,16 +184,21 @@ def test_pages_of_the_queue_neither_repeat_nor_skip(engine: Engine) -> None:
     assert positions == list(range(1, 9))
 
 
-def test_memory_that_does_not_suffice(engine: Engine) -> None:
+def test_the_first_that_does_not_fit_stops_the_pick(engine: Engine) -> None:
     with write(engine) as conn:
         job = make_job(conn, runs_count=4)
         take(conn)
         ending.end(conn, f"{job}-1", 1, RunState.COMPLETE, peak_memory=600)
-        taken = queue.take(conn, 3, host="h", boot_id="b", room=1000, alone=False)
+        asked: list[queue.Head] = []
+
+        def fits(head: queue.Head) -> bool:
+            asked.append(head)
+            return len(asked) < 2
+
+        taken = queue.take(conn, 3, host="h", boot_id="b", fits=fits)
         assert [claim.run for claim in taken.claims] == [f"{job}-2"]
-        assert taken.short == queue.Short(run=f"{job}-3", job=job, needed=600)
-        taken = queue.take(conn, 3, host="h", boot_id="b", room=0, alone=True)
-        assert [claim.run for claim in taken.claims] == [f"{job}-3"], "one alone may take what there is"
+        assert taken.short == asked[1] == queue.Head(run=f"{job}-3", job=job, asked=Resources(), peak=600)
+        assert len(asked) == 2
 
 
 @pytest.mark.parametrize("kind", ["free", "gated"])
