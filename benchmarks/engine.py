@@ -34,7 +34,7 @@ from benchmarks import live, notebooks, ours, peers, report
 from benchmarks.environments import CACHE, make_environments
 from benchmarks.machine import describe
 from benchmarks.peers import Measured, SchedulerServer
-from benchmarks.processes import TICKS, household, stat, watched
+from benchmarks.processes import household, settled, stat, watched
 
 PARTS = ("trivial", "pandas", "output", "cells", "one", "live", "idle")
 BOTH = {"": False, " without rfc3987": True}
@@ -179,19 +179,24 @@ def through_rest(bench: Bench, number: int) -> None:
 
 
 def idle(bench: Bench, number: int) -> None:
-    """The dispatcher alone, a while after its last run."""
+    """The dispatcher, and the fork servers that it keeps, a while after their last run."""
     ours.run(bench.home, bench.notebook("trivial"), 1)
     pid = ours.dispatcher(bench.home)
     seconds = 10.0 if bench.quick else 60.0
-    time.sleep(5)
-    before, woken = stat(pid), wakeups(pid)
+    settled()
+    before, forks, woken = used(pid), used(*ours.fork_servers(bench.home)), wakeups(pid)
     time.sleep(seconds)
-    after = stat(pid)
-    if before is None or after is None:
-        raise SystemExit("the idle dispatcher has ended")
-    cpu = after.cpu - before.cpu
+    cpu, beside = used(pid) - before, used(*ours.fork_servers(bench.home)) - forks
     rate = (wakeups(pid) - woken) / seconds
-    bench.note("idle", "ours", 0, Measured(seconds, 0.0, cpu), percent=100 * cpu / seconds, wakeups=rate, tick=100 / TICKS / seconds)
+    bench.note("idle", "ours", 0, Measured(seconds, 0.0, cpu), percent=100 * cpu / seconds, forks=100 * beside / seconds, wakeups=rate)
+
+
+def used(*pids: int) -> float:
+    """Processor seconds of processes so far. Raises SystemExit when one has ended."""
+    found = [stat(pid) for pid in pids]
+    if None in found:
+        raise SystemExit(f"of the processes {pids} one has ended while it was to be idle")
+    return sum(one.cpu for one in found if one)
 
 
 def wakeups(pid: int) -> int:

@@ -67,11 +67,16 @@ def dispatcher(home: Home) -> int:
     return int(status["pid"])
 
 
+def fork_servers(home: Home) -> list[int]:
+    """The process ids of its fork servers, which have its sockets' place among their arguments."""
+    return commands(str(home.place / "x"))
+
+
 def stop(home: Home) -> None:
     """Let the dispatcher end, and wait for its fork servers, so that the next command finds nothing warm."""
     command = [JUPYTER, "jobs", "dispatcher", "stop"]
     subprocess.run(command, env=home.variables, cwd=home.place, check=True, stdout=subprocess.DEVNULL, timeout=SECONDS)
-    until("the end of dispatcher and fork servers", lambda: not commands(str(home.place / "x")) and not commands("jupyter_jobs.dispatcher"))
+    until("the end of dispatcher and fork servers", lambda: not fork_servers(home) and not commands("jupyter_jobs.dispatcher"))
 
 
 def cold(home: Home, notebook: Path) -> Measured:

@@ -63,8 +63,8 @@ def table(file: Path) -> str:
     parts = [f"Measured on {machine.text(figures.machine)}"]
     if figures.quick:
         parts.append("**A quick try with two runs: its figures mean nothing.**")
-    parts += ["\n".join(throughput(figures)), "\n".join(single(figures)), "\n".join(targets(figures))]
-    return "\n\n".join(parts) + "\n"
+    parts += ["\n".join(throughput(figures)), "\n".join(single(figures)), "\n".join(targets(figures)), idleness(figures)]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def throughput(figures: Figures) -> Iterable[str]:
@@ -76,7 +76,13 @@ def throughput(figures: Figures) -> Iterable[str]:
                 seconds = figures.all(part, who, runs, "seconds")
                 first, cpu = figures.median(part, who, runs, "first"), figures.each(part, who, "cpu", runs)
                 middle, failed = statistics.median(seconds), sum(figures.all(part, who, runs, "failed"))
-                yield f"| {TITLES[part]}: {who} | {runs} | {len(seconds)} | {middle:.2f} | {first:.2f} | {middle / runs:.3f} | {cpu:.3f} | {failed or ''} |"
+                shown = f"{middle:.2f} | {first:.2f} | {middle / runs:.3f} | {cpu:.3f} | {failed or ''}"
+                yield f"| {TITLES[part]}: {who} | {runs} | {len(seconds)} | {shown} |"
+
+
+def idleness(figures: Figures) -> str:
+    forks, wakeups = figures.median("idle", "ours", 0, "forks"), figures.median("idle", "ours", 0, "wakeups")
+    return "" if forks is None or wakeups is None else f"The idle dispatcher wakes {wakeups:.2f} times a second; its fork servers take {forks:.2g} %."
 
 
 def single(figures: Figures) -> Iterable[str]:
