@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.environments import python, variables
-from benchmarks.peers import SECONDS, Measured, checked
-from benchmarks.processes import commands, settled, until
+from benchmarks.peers import Measured, checked
+from benchmarks.processes import alive, commands, settled, until
 
 JUPYTER = str(python("ours").with_name("jupyter"))
 KEEP_SECONDS = 3600
@@ -60,11 +59,8 @@ def jobs(home: Home) -> set[str]:
 
 
 def dispatcher(home: Home) -> int:
-    """The process id of its dispatcher. Raises SystemExit when there is none."""
-    status = json.loads(checked([JUPYTER, "jobs", "dispatcher", "status", "--json"], home.variables, home.place))
-    if not status["running"]:
-        raise SystemExit("the dispatcher has ended")
-    return int(status["pid"])
+    """The process id of its dispatcher; 0: there is none."""
+    return int(json.loads(checked([JUPYTER, "jobs", "dispatcher", "status", "--json"], home.variables, home.place))["pid"])
 
 
 def fork_servers(home: Home) -> list[int]:
@@ -74,9 +70,9 @@ def fork_servers(home: Home) -> list[int]:
 
 def stop(home: Home) -> None:
     """Let the dispatcher end, and wait for its fork servers, so that the next command finds nothing warm."""
-    command = [JUPYTER, "jobs", "dispatcher", "stop"]
-    subprocess.run(command, env=home.variables, cwd=home.place, check=True, stdout=subprocess.DEVNULL, timeout=SECONDS)
-    until("the end of dispatcher and fork servers", lambda: not fork_servers(home) and not commands("jupyter_jobs.dispatcher"))
+    pid = dispatcher(home)
+    checked([JUPYTER, "jobs", "dispatcher", "stop"], home.variables, home.place)
+    until("the end of dispatcher and fork servers", lambda: not (fork_servers(home) or (pid and alive(pid))))
 
 
 def cold(home: Home, notebook: Path) -> Measured:

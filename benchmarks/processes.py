@@ -65,6 +65,11 @@ def stat(pid: int) -> Stat | None:
     return Stat(pid, int(fields[1]), fields[0] == "Z", sum(map(int, fields[11:15])) / TICKS)
 
 
+def alive(pid: int) -> bool:
+    found = stat(pid)
+    return found is not None and not found.zombie
+
+
 def cpu_seconds() -> float:
     """Processor time so far of all that this process has started, without its own. Exact while nothing of it is just ending."""
     reaped = resource.getrusage(resource.RUSAGE_CHILDREN)
