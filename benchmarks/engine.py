@@ -34,7 +34,7 @@ from benchmarks import live, notebooks, ours, peers, report
 from benchmarks.environments import CACHE, make_environments
 from benchmarks.machine import describe
 from benchmarks.peers import Measured, SchedulerServer
-from benchmarks.processes import household, settled, stat, watched
+from benchmarks.processes import household, memory, settled, stat, watched
 
 PARTS = ("trivial", "pandas", "output", "cells", "one", "live", "idle")
 BOTH = {"": False, " without rfc3987": True}
@@ -149,9 +149,10 @@ def large(part: str, bench: Bench, number: int) -> None:
         ("ours", partial(ours.run, bench.home, notebook, 1)),
         ("papermill", partial(peers.papermill, bench.place, notebook, 1, without=False)),
     ):
+        standing = {"standing": memory(ours.dispatcher(bench.home)) / 1e6} if name == "ours" else {}
         with watched() as held:
             measured = action()
-        bench.note(part, name, 1, measured, **held)
+        bench.note(part, name, 1, measured, **held, **standing)
     bench.note(part, "limit", 1, peers.limit(bench.place / "l", notebook, 1))
 
 
@@ -164,9 +165,10 @@ def one(bench: Bench, number: int) -> None:
             measured = peers.papermill(bench.place, notebook, 1, without=without)
         bench.note("one", "papermill" + name, 1, measured, **held)
     # the looking takes time, so that ours, which is short, is looked at by itself
+    standing = memory(ours.dispatcher(bench.home)) / 1e6
     with watched(0.02) as held:
         measured = ours.run(bench.home, notebook, 1)
-    bench.note("one", "ours, watched", 1, measured, **held)
+    bench.note("one", "ours, watched", 1, measured, **held, standing=standing)
     bench.note("one", "ours, no dispatcher", 1, ours.cold(bench.home, notebook))
     bench.note("one", "ours, empty store", 1, ours.empty(bench.place / "e", notebook))
 

@@ -69,8 +69,10 @@ def measure(connection: http.client.HTTPConnection, runs: int) -> None:
     samples, busy = follow(connection, job, process, runs)
     idle = [page(connection, job, number) for number in range(IDLE_REQUESTS)]
     tenth = max(runs // 10, 1)
-    first = part(samples, runs // 100, tenth)
-    last = part(samples, runs - tenth, runs)
+    # during the last five seconds the runs came to their end
+    full = samples[:-1] if len(samples) > 3 else samples
+    first = part(full, runs // 100, tenth)
+    last = part(full, runs - tenth, runs)
     p99, p99_idle = percentile(busy, 0.99), percentile(idle, 0.99)
     figures = {
         "runs": runs,
@@ -125,7 +127,7 @@ def follow(connection: http.client.HTTPConnection, job: str, process: psutil.Pro
 
 def part(samples: list[Sample], first: int, last: int) -> dict[str, float]:
     """Seconds and processor seconds a run, between the samples next to these numbers of runs."""
-    begin = min(samples[:-1], key=lambda sample: abs(sample.ended - first))
+    begin = min((sample for sample in samples if sample.ended < samples[-1].ended), key=lambda sample: abs(sample.ended - first))
     end = min((sample for sample in samples if sample.ended > begin.ended), key=lambda sample: abs(sample.ended - last))
     runs = end.ended - begin.ended
     return {"seconds": (end.at - begin.at) / runs, "cpu": (end.cpu - begin.cpu) / runs}

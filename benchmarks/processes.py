@@ -44,13 +44,13 @@ def household() -> Iterator[None]:
             time.sleep(0.1)
 
 
-def descendants() -> list[Stat]:
-    """Every process below this one, zombies included."""
+def descendants(of: int = 0) -> list[Stat]:
+    """Every process below this one, or below `of`, zombies included."""
     below: dict[int, list[Stat]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (found := stat(int(entry.name))):
             below.setdefault(found.parent, []).append(found)
-    tree: list[Stat] = list(below.get(os.getpid(), []))
+    tree: list[Stat] = list(below.get(of or os.getpid(), []))
     for one in tree:
         tree += below.get(one.pid, [])
     return tree
@@ -111,13 +111,14 @@ def until(what: str, holds: Callable[[], bool], seconds: float = PATIENCE, pause
 
 @contextmanager
 def watched(pause: float = 0.05) -> Iterator[dict[str, float]]:
-    """MB that all descendants hold (`standing`) before, and by how much that grows at most (`peak`). Shared pages are shared out (PSS)."""
-    held = {"standing": memory() / 1e6, "peak": 0.0}
+    """By how many MB what all descendants hold together grows at most (`peak`). Shared pages are shared out (PSS)."""
+    before = memory()
+    held = {"peak": 0.0}
     ended = threading.Event()
 
     def look() -> None:
         while not ended.wait(pause):
-            held["peak"] = max(held["peak"], memory() / 1e6 - held["standing"])
+            held["peak"] = max(held["peak"], (memory() - before) / 1e6)
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -128,9 +129,9 @@ def watched(pause: float = 0.05) -> Iterator[dict[str, float]]:
         thread.join()
 
 
-def memory() -> int:
-    """Bytes that all descendants hold now, PSS."""
-    return sum(share(one.pid) for one in descendants() if not one.zombie)
+def memory(of: int = 0) -> int:
+    """Bytes that all descendants hold now, or `of` and those below it, PSS."""
+    return sum(share(one.pid) for one in descendants(of) if not one.zombie) + (share(of) if of else 0)
 
 
 def share(pid: int) -> int:

@@ -162,16 +162,16 @@ def plot(file: Path) -> str:
     figures = Figures(file)
     bars = [(f"{TITLES[part]}: {who}", figures.each(part, who), who) for part in ("trivial", "pandas") for who in ("ours", "limit", *PEERS)]
     shown = [(name, seconds, who) for name, seconds, who in bars if seconds is not None]
-    least, left, height = 0.005, 330, 22
+    least, left, height = 0.005, 350, 22
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="820" height="{height * len(shown) + 60}" font-family="sans-serif" font-size="13">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="850" height="{height * len(shown) + 60}" font-family="sans-serif" font-size="13">',
         '<rect width="100%" height="100%" fill="white"/>',
         '<text x="10" y="18" font-weight="bold">Seconds a run (logarithmic; shorter is better)</text>',
     ]
     scale = 100  # a power of ten
     for power in range(-2, 3):
         x = left + scale * (power - log10(least))
-        if x <= 790:
+        if x <= 820:
             lines.append(f'<path d="M{x:.0f} 28V{height * len(shown) + 38}" stroke="#ddd"/>')
             lines.append(f'<text x="{x:.0f}" y="{height * len(shown) + 53}" text-anchor="middle">{10.0**power:g}</text>')
     for row, (name, seconds, who) in enumerate(shown):
