@@ -14,7 +14,7 @@ whole measurement of 20 stands beside it, and `--whole` takes 20 and 200 each ti
     live      one run through REST, and how soon an event listener hears of it
     idle      the dispatcher with nothing to do
 
-Figures go to `.cache/bench/engine.json` after each round; `benchmarks.report` makes table and plot of them (`engine.md`, `engine.svg` there).
+Figures go to `.cache/bench/engine.json` after each part; `benchmarks.report` makes table and plot of them (`engine.md`, `engine.svg` there).
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def main() -> None:
                 # what has no alternation is measured once
                 if part in chosen and (number == 0 or part != "idle"):
                     MEASURES[part](bench, number)
-            save(machine, bench)
+                    save(machine, bench)
     print(report.table(CACHE / "engine.json"))
 
 
