@@ -318,6 +318,9 @@ class CreateJob(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `only` are combination numbers; empty means all. `time_limit` bounds a run, `cell_timeout` each cell, in seconds. `retries`: none given means one
     more attempt, at once, of a run that was interrupted. `max_parallel` runs of the job at a time, 0: no limit of its own. `fail_fast`: the first
     run that has failed for good ends the job.
+
+    `fork`: kernels may be forked from a warm process, where `preload` modules are imported beforehand and, if `learn_preload`, what the notebook
+    imports.
     """
 
     path: str
@@ -343,6 +346,9 @@ class CreateJob(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_parallel: MaxParallel = 0
     fail_fast: bool = False
     resources: Resources = Resources()
+    fork: bool = True
+    preload: list[str] = []
+    learn_preload: bool = True
 
 
 class ChangeJob(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):

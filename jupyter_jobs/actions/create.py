@@ -150,6 +150,7 @@ def preview(context: Context, request: PreviewRequest) -> Preview:
 def _plan(context: Context, request: CreateJob) -> Plan:
     _check_limits(request)
     check_resources(request.resources)
+    _check_preload(request.preload)
     located = context.locate(request.path)
     notebook = context.heavy(read_notebook, located.file)
     kernel, findings = _kernel(context, notebook, request.kernel)
@@ -180,6 +181,13 @@ def _check_limits(request: CreateJob) -> None:
         raise BadInput(f"The name has {len(request.name)} characters.", code="bad_name", mend=f"At most {NAME_LENGTH} are kept.", field="name")
     if request.retries is not None:
         check_policy(request.retries)
+
+
+def _check_preload(names: list[str]) -> None:
+    for name in names:
+        if not all(part.isidentifier() for part in name.split(".")):
+            mend = "A module is named as in an import: `pandas`, `matplotlib.pyplot`."
+            raise BadInput(f"`{name[:80]}` names no module.", code="bad_name", mend=mend, field="preload")
 
 
 def _check_record(names: list[str], kernel: KernelInfo) -> None:

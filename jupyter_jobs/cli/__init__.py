@@ -153,6 +153,10 @@ def _run_arguments(sub: argparse.ArgumentParser) -> None:
         "--cpu", type=cores, default=None, metavar="CORES", help="of a run: 1.5, 500m; kept free for it, and the most that it may use"
     )
     limits.add_argument("--storage", type=size, default=None, metavar="SIZE", help="the most that a run may write to its workspace")
+    start = sub.add_argument_group("how kernels start (Python, on Linux)")
+    start.add_argument("--preload", action="append", default=[], metavar="MODULE", help="import this beforehand, where kernels are forked from")
+    start.add_argument("--no-learn", action="store_true", help="do not import beforehand what the notebook imports")
+    start.add_argument("--no-fork", action="store_true", help="start each kernel by itself")
     queue = sub.add_argument_group("queue and failures")
     queue.add_argument("--priority", type=int, default=0, metavar="N", help="-100 to 100; jobs of a higher one start first")
     queue.add_argument("--max-parallel", type=int, default=0, metavar="N", help="at most so many runs of this job at a time")

@@ -93,6 +93,9 @@ def create(client: Client, args: argparse.Namespace) -> Job:
             priority=args.priority,
             max_parallel=args.max_parallel,
             fail_fast=args.fail_fast,
+            fork=not args.no_fork,
+            preload=args.preload,
+            learn_preload=not args.no_learn,
             resources=Resources(cpu=args.cpu, memory=args.memory, storage=args.storage),
         )
     )

@@ -116,6 +116,7 @@ def _write_end(
         peak_memory=None if result is None else result.peak_memory,
         workspace=active.workspace or None,
         live=None if result is None else [_live(facts) for facts in result.live],
+        how=None if result is None else {"ways": msgspec.to_builtins(result.ways), "phases": result.phases, "cpu_seconds": result.cpu_seconds},
     )
     if ended is not None and ended.state in FINAL and result is not None and result.artifacts:
         artifacts.replace(conn, active.run, [_file(each) for each in result.artifacts])

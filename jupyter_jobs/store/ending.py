@@ -59,6 +59,7 @@ def end(
     peak_memory: int | None = None,
     workspace: str | None = None,
     live: list[LivePath] | None = None,
+    how: dict[str, Json] | None = None,
     draw: Callable[[], float] = random.random,
 ) -> Ended | None:
     """End the present attempt of an active run in the final `state`; None, and nothing is written, if it is another's or not active.
@@ -84,6 +85,7 @@ def end(
             at=at,
             error=error,
             retried=facts.retried + 1,
+            how=how,
             not_before=at + timedelta(seconds=delay) if delay else None,
         )
         return Ended(state=RunState.QUEUED)
@@ -99,6 +101,7 @@ def end(
         peak_memory=peak_memory,
         workspace=workspace,
         live=live,
+        how=how,
     )
     others = 0
     if state is RunState.FAILED and facts.fail_fast:

@@ -198,12 +198,13 @@ def move(
     live: list[LivePath] | None = None,
     not_before: datetime | None = None,
     retried: int | None = None,
+    how: dict[str, Json] | None = None,
 ) -> bool:
     """Move a run to `new` if it is in a state that leads there (or one of `sources`, all of which must), with its event.
 
     `attempt` fences: only if that attempt is the run's present one. Whether it moved; nothing is written if not.
     A move to FAILED needs `error`; one to RUNNING or a final state may bring `started_at`; one to QUEUED `not_before` and how often it was `retried`
-    (then `error` says why, in the event); other fields are written as given. Needs a transaction that may write.
+    (then `error` says why, in the event); `how` goes into the event; other fields are written as given. Needs a transaction that may write.
     """
     at = at or events.now()
     present = conn.execute(_PRESENT, {"the_run": run}).first()
@@ -212,7 +213,7 @@ def move(
     old = RunState(present.state)
     if not can_move(old, new) or (sources is not None and old not in sources):
         return False
-    data: dict[str, object] = {"attempt": present.attempt}
+    data: dict[str, object] = {"attempt": present.attempt, **(how or {})}
     values: dict[str, object] = {"state": new, "ended_at": at if new in FINAL else None, "not_before": not_before}
     if new is not RunState.CANCELED or error is not None:
         # the reason of a cancel stands there since that was asked for

@@ -131,6 +131,9 @@ export interface CopyFiles {
  * `only` are combination numbers; empty means all. `time_limit` bounds a run, `cell_timeout` each cell, in seconds. `retries`: none given means one
  * more attempt, at once, of a run that was interrupted. `max_parallel` runs of the job at a time, 0: no limit of its own. `fail_fast`: the first
  * run that has failed for good ends the job.
+ *
+ * `fork`: kernels may be forked from a warm process, where `preload` modules are imported beforehand and, if `learn_preload`, what the notebook
+ * imports.
  */
 export interface CreateJob {
   path: string;
@@ -156,6 +159,9 @@ export interface CreateJob {
   max_parallel?: number;
   fail_fast?: boolean;
   resources?: Resources;
+  fork?: boolean;
+  preload?: string[];
+  learn_preload?: boolean;
 }
 
 /**
