@@ -24,6 +24,10 @@ SPLIT_MOST = 4 << 20
 """Characters of streams up to which texts are split into lines, as notebooks usually have them; beyond, that takes many times the memory."""
 
 
+FIRST_SAVE = 0.5
+"""Seconds until the notebook of a run that goes on is written for the first time."""
+
+
 class Saver:
     """Writes the notebook some seconds after it changed, not at every change, and at the end."""
 
@@ -31,7 +35,8 @@ class Saver:
         self._nb = nb
         self._path = path
         self._interval = interval
-        self._last = 0.0
+        # a run that is over in no time writes its notebook once
+        self._last = time.monotonic() - max(0.0, interval - FIRST_SAVE)
         self._pending: asyncio.TimerHandle | None = None
 
     def changed(self) -> None:
