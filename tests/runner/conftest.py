@@ -47,11 +47,11 @@ class Forked:
 class Forks:
     """A fork server and its kernel servers, for all tests of a process."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, memory: int = 1 << 32) -> None:
         self.control, theirs = socket.socketpair()
         self.control.settimeout(PATIENCE)
         with theirs:
-            command = [sys.executable, "-P", "-m", "jupyter_jobs.runner.forkserver", str(theirs.fileno()), str(place), str(1 << 32)]
+            command = [sys.executable, "-P", "-m", "jupyter_jobs.runner.forkserver", str(theirs.fileno()), str(place), str(memory)]
             variables = {**os.environ, "RUNNERS_OWN_SECRET": "not for kernels"}
             self.server = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True, env=variables)
         self.ends: dict[int, int] = {}

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from jupyter_jobs.runner import rundir
 from jupyter_jobs.runner.provisioner import imports_of, split_command
+from tests.runner.conftest import Forks
 from tests.runner.runner_cells import code
 
 
@@ -373,3 +375,30 @@ def test_a_killed_kernel_server_ends_no_kernel_and_another_takes_its_place(prepa
     after = prepare([code("print('again')")], variables=variables)
     result = after.start().wait()
     assert (result.state, result.ways["kernel"].by) == ("complete", "fork")
+
+
+def servers_of(forks: Any) -> list[psutil.Process]:
+    """The kernel servers; runners have the fork server's own command line."""
+    children = psutil.Process(forks.server.pid).children()
+    return [child for child in children if child.status() != psutil.STATUS_ZOMBIE and "-c" in child.cmdline()]
+
+
+def test_the_least_recently_used_server_goes_when_there_is_no_memory_but_never_under_a_kernel(prepare, tmp_path):
+    with tempfile.TemporaryDirectory(prefix="jj-") as place:
+        forks = Forks(Path(place), memory=1)
+        try:
+            gate = tmp_path / "gate"
+            os.mkfifo(gate)
+            holding = prepare([code(f"print('holds', flush=True); open({str(gate)!r}).read()")], variables={"PATH": os.environ["PATH"], "ONE": "1"})
+            holding.forks = forks
+            holding.start().until(lambda run: "holds" in run.said())
+            (first,) = servers_of(forks)
+            other = prepare([code("1")], variables={"PATH": os.environ["PATH"], "TWO": "2"})
+            other.forks = forks
+            assert other.start().wait().ways["kernel"].by == "fork"
+            assert len(servers_of(forks)) == 2, "the one with a kernel lives as long as that"
+            gate.write_text("")
+            assert holding.wait().state == "complete"
+            gone([first])
+        finally:
+            forks.close()
