@@ -7,8 +7,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
-
 PROC = Path("/proc")
 
 
@@ -30,6 +28,8 @@ def core_share(proc: Path = PROC) -> float:
 def usable_memory(proc: Path = PROC, total: int | None = None) -> int:
     """Bytes of memory that there are for this process, used or not: the machine's, and no more than its cgroups' limits. `total` replaces the
     machine's figure."""
+    import psutil
+
     memory = int(psutil.virtual_memory().total) if total is None else total
     for group in cgroups(proc, "memory"):
         memory = min([memory, *_memory_limits(group)])
@@ -62,6 +62,8 @@ def _marked(group: Path) -> bool:
 
 def free_memory(proc: Path = PROC, available: int | None = None) -> int:
     """Bytes that can still be used without swapping, on the machine and in each of our cgroups. `available` replaces the machine's figure."""
+    import psutil
+
     free = int(psutil.virtual_memory().available) if available is None else available
     for group in cgroups(proc, "memory"):
         room = _room(group)

@@ -54,11 +54,10 @@ def check_resources(asked: Resources) -> None:
     if asked.memory is not None and asked.memory < LEAST_MEMORY:
         message = f"{asked.memory} bytes of memory are too few for any kernel."
         raise BadInput(message, code="bad_limit", mend=f"Allow {LEAST_MEMORY} bytes or more.", field="resources.memory")
-    cores, memory = resources.core_share(), resources.usable_memory()
-    if asked.cpu is not None and asked.cpu > cores:
+    if asked.cpu is not None and asked.cpu > (cores := resources.core_share()):
         message = f"A run is to have {asked.cpu:g} cores, and there are {cores:g} that jobs may use."
         raise BadInput(message, code="resources_never_fit", mend="Ask for fewer.", field="resources.cpu", asked=asked.cpu, usable=cores)
-    if asked.memory is not None and asked.memory > memory:
+    if asked.memory is not None and asked.memory > (memory := resources.usable_memory()):
         message = f"A run is to have {_gigabytes(asked.memory)} of memory, and there are {_gigabytes(memory)} that jobs may use."
         raise BadInput(message, code="resources_never_fit", mend="Ask for less.", field="resources.memory", asked=asked.memory, usable=memory)
 

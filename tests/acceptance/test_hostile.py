@@ -22,7 +22,16 @@ for directory in Path({store!r}).glob('runs/*/*/*'):
     shutil.rmtree(directory, ignore_errors=True)
 assert refused, 'the store was not in sight'
 """
-KILL = "import os, signal, time\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(600)"
+KILL = """
+import os, signal, time
+def parent(pid): return int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
+kernel_server = parent(os.getppid())
+fork_server = parent(kernel_server)
+for child in open(f"/proc/{fork_server}/task/{fork_server}/children").read().split():
+    if int(child) != kernel_server:
+        os.kill(int(child), signal.SIGKILL)
+time.sleep(600)
+"""
 DAEMONS = """
 import os, signal, time
 if os.fork() == 0:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from jupyter_jobs.transports import LocalTransport
 from traitlets.config import Config
 
 from jupyter_jobs.actions.places import run_dir
 from jupyter_jobs.client import Client
 from jupyter_jobs.lifecycle import RunState
+from jupyter_jobs.local import LocalTransport
 from jupyter_jobs.model import RunFile
 from jupyter_jobs.runner.workspace import artifact_root
 from jupyter_jobs.settings import Jobs
