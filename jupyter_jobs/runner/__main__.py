@@ -128,7 +128,7 @@ def _execute(
 
     journal.phase("imports", time.monotonic() - started)
     started = time.monotonic()
-    sockets.append(kernel.make_socket_dir(spec))
+    sockets.append(kernel.make_socket_dir(spec, run_dir))
     connection_file = sockets[0] / "kernel.json"
     try:
         env = kernel.environment_of(spec)

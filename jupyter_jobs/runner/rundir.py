@@ -7,6 +7,7 @@ Imports nothing but the standard library and msgspec: dispatchers and backends i
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -287,6 +288,11 @@ def read_result(run_dir: Path) -> RunResult | None:
     except FileNotFoundError:
         return None
     return msgspec.json.decode(data, type=RunResult)
+
+
+def socket_place(socket_dir: str, run_dir: Path) -> Path:
+    """Where an attempt's kernel has its sockets: a short path below `socket_dir`, this run directory's own, so that others can clear it."""
+    return Path(socket_dir) / f"k{hashlib.sha256(os.fsencode(run_dir)).hexdigest()[:8]}"
 
 
 def claim(run_dir: Path, process: Identity) -> bool:
