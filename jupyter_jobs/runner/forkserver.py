@@ -209,6 +209,14 @@ class ForkServer:
             del held[key]
 
 
+def remove_stale(sockets: Path) -> None:
+    """Remove the sockets of kernel servers whose fork server was killed, and with it the only one who knew them."""
+    for path in sockets.glob("f*-*"):
+        pid = path.name[1:].partition("-")[0]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            path.unlink(missing_ok=True)
+
+
 def resident(pid: int) -> int:
     """Bytes of memory that a process holds; 0 when it has ended."""
     try:
@@ -284,6 +292,7 @@ def main(arguments: list[str]) -> None:
     warm_up()
     gc.collect()
     gc.freeze()
+    remove_stale(Path(arguments[2]))
     server = ForkServer(control, Path(arguments[2]), int(arguments[3]))
     try:
         server.serve()
