@@ -141,7 +141,7 @@ class LocalBackend:
         if (process.host, process.boot) != (processes.here(), processes.boot_id()):
             # nothing of it can live here, and the numbers that it left mean others now
             return
-        kernel = await asyncio.to_thread(_kernel, _directory(handle))
+        kernel = await asyncio.to_thread(rundir.read_kernel, _directory(handle))
         killed = await asyncio.to_thread(processes.kill_run, handle.run, session, kernel)
         with contextlib.suppress(TimeoutError):
             # one that hangs in the kernel (a dead network disk) cannot be waited for
@@ -226,17 +226,9 @@ def _directory(handle: Handle) -> Path:
     return Path(str(handle.data.get("directory", os.devnull)))
 
 
-def _kernel(directory: Path) -> rundir.KernelFacts | None:
-    """What is known of a forked kernel; None where there is none, or it was never written down (its keeper ends it when the runner ends)."""
-    try:
-        return msgspec.json.decode((directory / rundir.KERNEL).read_bytes(), type=rundir.KernelFacts)
-    except (OSError, msgspec.MsgspecError):
-        return None
-
-
 def _resident(handle: Handle) -> int:
     found = processes.resident(_carrier(handle))
-    if kernel := _kernel(_directory(handle)):
+    if kernel := rundir.read_kernel(_directory(handle)):
         process = _process(handle)
         found += processes.resident(msgspec.structs.replace(process, pid=kernel.keeper.pid, started=kernel.keeper.started))
     return found

@@ -15,6 +15,7 @@ import msgspec
 import psutil
 
 from jupyter_jobs.runner.kernelserver import children_of
+from jupyter_jobs.runner.processes import namespace_of
 from jupyter_jobs.runner.rundir import RUN_MARK as MARK
 from jupyter_jobs.runner.rundir import Identity, KernelFacts
 
@@ -124,7 +125,7 @@ def of_run(run: str, session: Process | None = None, kernel: KernelFacts | None 
         with contextlib.suppress(ProcessLookupError, PermissionError):
             # session 0 is the kernel's, and in a container everything that was started from outside
             in_session = session is not None and session.pid > 0 and os.getsid(pid) == session.pid
-            in_namespace = kernel is not None and kernel.namespace not in ("", _namespace("self")) and _namespace(str(pid)) == kernel.namespace
+            in_namespace = kernel is not None and kernel.namespace not in ("", namespace_of("self")) and namespace_of(pid) == kernel.namespace
             if in_session or in_namespace or pid in family or wanted in _environment(pid):
                 process = identify(pid)
                 # the number of a namespace is used again, by something younger than the keeper
@@ -140,13 +141,6 @@ def _family(keeper: Identity) -> set[int]:
     with contextlib.suppress(psutil.Error):
         return {keeper.pid, *(child.pid for child in psutil.Process(keeper.pid).children(recursive=True))}
     return set()
-
-
-def _namespace(pid: str) -> str:
-    try:
-        return os.readlink(f"/proc/{pid}/ns/mnt")  # noqa: PTH115 - it is no path
-    except OSError:
-        return ""
 
 
 def reap_orphans(spare: Container[int]) -> None:

@@ -227,8 +227,8 @@ class Identity(Struct, frozen=True, kw_only=True):
 
 
 class KernelFacts(Struct, frozen=True, kw_only=True):
-    """`kernel.json`: how to find the processes of a forked kernel. `keeper` is the parent of them all, `namespace` their mount namespace,
-    empty where they share the machine's."""
+    """`kernel.json`: how to find the processes of a run. `keeper` is the parent of them all; a kernel that was not forked has none, `pid` 0, and
+    only its start time is there. `namespace` is their mount namespace, empty where they share the machine's."""
 
     keeper: Identity
     namespace: str = ""
@@ -319,6 +319,14 @@ def read_identity(path: Path) -> Identity | None:
 def write_kernel(run_dir: Path, facts: KernelFacts) -> None:
     """Write `kernel.json`. Raises OSError."""
     _write_private(run_dir / KERNEL, encode(facts))
+
+
+def read_kernel(run_dir: Path) -> KernelFacts | None:
+    """What `kernel.json` says; None where there is none, or not a whole one: its kernel has come to nothing yet then."""
+    try:
+        return msgspec.json.decode((run_dir / KERNEL).read_bytes(), type=KernelFacts)
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 def _write_private(path: Path, data: bytes) -> None:
