@@ -161,7 +161,7 @@ def _original(seen: str, project_seen: str, project: str) -> str:
 
 def kernel_died(cell: CellRef | None, status: int, tail: str) -> RunError:
     """The kernel's process ended in the middle. `status` as `subprocess` has it: negative is a signal."""
-    doing = f"while {where(cell)[0].lower()}{where(cell)[1:]} ran" if cell else "between two cells"
+    doing = f"while {where(cell)[0].lower()}{where(cell)[1:]} ran" if cell else "after the last cell"
     detail: dict[str, object] = {"exit": status}
     if status >= 0:
         message = f"The kernel ended {doing}, with exit status {status}."
