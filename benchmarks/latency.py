@@ -43,12 +43,12 @@ def main() -> None:
 
 
 @contextmanager
-def server(place: Path) -> Iterator[int]:
-    """A Jupyter server whose root is `place/work`; its port."""
+def server(place: Path, python: str = sys.executable) -> Iterator[int]:
+    """A Jupyter server whose root is `place/work`; its port. `python`: whose environment it is."""
     (place / "work").mkdir()
     variables = {key: value for key, value in os.environ.items() if not key.startswith(("JUPYTER", "JPY_"))}
     variables |= {f"JUPYTER_{name}_DIR": str(place / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")} | {"HOME": str(place)}
-    command = [sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root", "--port=0", f"--ServerApp.root_dir={place / 'work'}"]
+    command = [python, "-m", "jupyter_server", "--no-browser", "--allow-root", "--port=0", f"--ServerApp.root_dir={place / 'work'}"]
     command += [f"--IdentityProvider.token={TOKEN}", "--ServerApp.jpserver_extensions={'jupyter_jobs': True}"]
     process = subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True)
     assert process.stderr
@@ -63,7 +63,7 @@ def server(place: Path) -> Iterator[int]:
     try:
         yield port
     finally:
-        subprocess.run([sys.executable, "-m", "jupyter_jobs.cli", "dispatcher", "stop"], env=variables, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([python, "-m", "jupyter_jobs.cli", "dispatcher", "stop"], env=variables, check=True, stdout=subprocess.DEVNULL)
         process.terminate()
         process.wait()
 

@@ -130,17 +130,19 @@ class JobsApp(ExtensionApp):
 
     async def call(self, route: Route, request: object, user: str) -> object:
         """The endpoint's answer, computed in a thread. Raises `JobsError`; a store that does not answer is `Unavailable`."""
-        from sqlalchemy.exc import OperationalError
+        from sqlalchemy.exc import DBAPIError
+
+        from jupyter_jobs.store.database import shown
+        from jupyter_jobs.store.refusal import refusal
 
         context = replace(await self.context(), user=user)
         if route.name in LEADING_TO_PAGES and not self._renderers.started:
             self._slow.submit(self._renderers.ready)
         try:
             return await _in(self._slow if route.slow else self._quick, partial(route.endpoint, context, request))
-        except OperationalError as error:
+        except DBAPIError as error:
             # its own text would show the statement's parameters
-            mend = "Perhaps another process holds it, or the disk is full; try again."
-            raise Unavailable(f"The store does not answer: {error.orig}.", code="store_unreachable", mend=mend) from None
+            raise refusal(shown(context.engine), error) from None
 
     async def in_thread(self, function: Callable[[], T]) -> T:
         """The function's result, computed in a thread that reads for streams."""
@@ -163,7 +165,7 @@ class JobsApp(ExtensionApp):
         from jupyter_jobs.dispatcher.process import make_way
         from jupyter_jobs.store.database import open_store
 
-        data_dir = Path(self.jobs.data_dir).expanduser().absolute()
+        data_dir = Path(self.jobs.data_dir).absolute()
         assert self.serverapp is not None
         assert self.serverapp.kernel_spec_manager is not None
         try:
@@ -231,8 +233,7 @@ class JobsApp(ExtensionApp):
             await self._count_active()
 
     async def _count_active(self) -> None:
-        from jupyter_jobs.lifecycle import ACTIVE, RunState
-        from jupyter_jobs.store import runs
+        from jupyter_jobs.store import queue
         from jupyter_jobs.store.database import read
 
         context = self._context
@@ -240,7 +241,7 @@ class JobsApp(ExtensionApp):
 
         def count() -> int:
             with read(context.engine) as conn:
-                return runs.count(conn, ACTIVE | {RunState.QUEUED})
+                return queue.demand(conn)
 
         self._active = await self.in_thread(count)
         if self._active and self._beat is None:

@@ -9,8 +9,8 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
-from urllib.parse import quote
+from typing import Literal, Protocol, Self, TypeVar
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -21,7 +21,7 @@ from jupyter_jobs.model import Event, Job, Run, RunLine
 
 T = TypeVar("T")
 Query = Mapping[str, str | int | bool | None]
-ENDED_KINDS = ("job.created", "job.deleted", "run.state", "run.cancel")
+ENDED_KINDS = ("job.created", "job.deleted", "job.runs", "run.state", "run.cancel")
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -104,6 +104,21 @@ class Client:
     def delete_job(self, job: str, *, cancel: bool = False) -> None:
         self._transport.request("DELETE", f"jobs/{_part(job)}", {"cancel": cancel}, b"")
 
+    def change_job(
+        self, job: str, *, name: str | None = None, description: str | None = None, priority: int | None = None, max_parallel: int | None = None
+    ) -> Job:
+        """Change what is given. Jobs of a higher priority (-100 to 100) start first; `max_parallel` 0: no limit of the job's own."""
+        change = model.ChangeJob(name=name, description=description, priority=priority, max_parallel=max_parallel)
+        return self._send("PATCH", f"jobs/{_part(job)}", Job, change)
+
+    def rerun_job(self, job: str, which: Literal["failed", "all"] | list[int] = "failed") -> Job:
+        """Run combinations again: those whose newest run has failed, all that have ended, or those of these run numbers."""
+        return self._post(f"jobs/{_part(job)}/rerun", Job, model.Rerun(which=which))
+
+    def add_runs(self, job: str, request: model.AddRuns) -> Job:
+        """Add combinations to a job, on what was frozen for it."""
+        return self._post(f"jobs/{_part(job)}/runs", Job, request)
+
     def snapshot(self, job: str) -> model.SnapshotView:
         return self._get(f"jobs/{_part(job)}/snapshot", model.SnapshotView)
 
@@ -118,33 +133,66 @@ class Client:
     def run(self, run: str) -> Run:
         return self._get(f"runs/{_part(run)}", Run)
 
+    def usage(self, run: str) -> model.Usage:
+        """CPU, memory and disk as the run went on."""
+        return self._get(f"runs/{_part(run)}/usage", model.Usage)
+
     def cancel_run(self, run: str) -> Run:
         return self._post(f"runs/{_part(run)}/cancel", Run)
 
-    def notebook(self, run: str) -> bytes:
-        """The executed notebook."""
-        return self._transport.request("GET", f"runs/{_part(run)}/notebook", {}, b"")
+    def rerun_run(self, run: str) -> Run:
+        """Run a run's combination again; the new run of the same job."""
+        return self._post(f"runs/{_part(run)}/rerun", Run)
 
-    def html(self, run: str, *, inline: bool = False, theme: str = "auto") -> str:
+    def extend_run(self, run: str, seconds: float) -> Run:
+        """Let a run under way take so many seconds more than its time limit."""
+        return self._post(f"runs/{_part(run)}/extend", Run, model.Extend(seconds=seconds))
+
+    def attempts(self, run: str) -> model.AttemptList:
+        return self._get(f"runs/{_part(run)}/attempts", model.AttemptList)
+
+    def notebook(self, run: str, *, attempt: int = 0) -> bytes:
+        """The executed notebook; here and below `attempt` is an earlier one than the present."""
+        return self._transport.request("GET", f"runs/{_part(run)}/notebook", {"attempt": attempt}, b"")
+
+    def html(self, run: str, *, inline: bool = False, theme: str = "auto", attempt: int = 0) -> str:
         """The executed notebook as a page; `inline`: one that needs nothing beside it."""
-        return self._transport.request("GET", f"runs/{_part(run)}/html", {"inline": inline, "theme": theme}, b"").decode()
+        return self._transport.request("GET", f"runs/{_part(run)}/html", {"inline": inline, "theme": theme, "attempt": attempt}, b"").decode()
 
-    def files(self, run: str) -> model.RunFiles:
-        return self._get(f"runs/{_part(run)}/files", model.RunFiles)
+    def files(self, run: str, *, attempt: int = 0) -> model.RunFiles:
+        return self._get(f"runs/{_part(run)}/files", model.RunFiles, attempt=attempt)
 
-    def file(self, run: str, path: str) -> bytes:
+    def file(self, run: str, path: str, *, attempt: int = 0) -> bytes:
         """The content of a file that the run made or changed."""
-        return self._transport.request("GET", f"runs/{_part(run)}/files/{quote(path)}", {}, b"")
+        return self._transport.request("GET", f"runs/{_part(run)}/files/{quote(path)}", {"attempt": attempt}, b"")
 
     def copy_files(self, run: str, request: model.CopyFiles) -> model.CopiedFiles:
         return self._post(f"runs/{_part(run)}/files/copy", model.CopiedFiles, request)
 
+    # -- the queue -------------------------------------------------------------------------------------------------
+
+    def queue(self, *, after: str = "", limit: int = 100) -> model.Queue:
+        """What runs, and a page of what waits, in order."""
+        return self._get("queue", model.Queue, after=after, limit=limit)
+
+    def pause_queue(self) -> model.Queue:
+        """Start nothing more until it is resumed."""
+        return self._post("queue/pause", model.Queue)
+
+    def resume_queue(self) -> model.Queue:
+        return self._post("queue/resume", model.Queue)
+
+    def move_run(self, run: str, *, before: str = "", to: Literal["", "first", "last"] = "") -> model.Queue:
+        """Move a waiting run among those of its priority: before another, or to the first or last place."""
+        return self._post("queue/move", model.Queue, model.MoveRun(run=run, before=before, to=to))
+
     # -- as it happens ---------------------------------------------------------------------------------------------
 
-    def logs(self, name: str, *, follow: bool = False) -> Iterator[RunLine]:
-        """The log of a run (`<job>-<number>`) or, merged, of a job; with `follow` until it has ended."""
+    def logs(self, name: str, *, follow: bool = False, attempt: int = 0) -> Iterator[RunLine]:
+        """The log of a run (`<job>-<number>`; of all its attempts, or of one) or, merged, of a job; with `follow` until it has ended."""
         path = f"runs/{_part(name)}/logs" if "-" in name else f"jobs/{_part(name)}/logs"
-        for message in self._transport.stream(path, {"follow": follow}):
+        query: dict[str, str | int | bool | None] = {"follow": follow} | ({"attempt": attempt} if attempt else {})
+        for message in self._transport.stream(path, query):
             if message.event == "end":
                 return
             yield msgspec.json.decode(message.data, type=RunLine)
@@ -185,8 +233,11 @@ class Client:
         return msgspec.json.decode(self._transport.request("GET", path, query, b""), type=answer)
 
     def _post(self, path: str, answer: type[T], body: msgspec.Struct | None = None) -> T:
+        return self._send("POST", path, answer, body)
+
+    def _send(self, method: str, path: str, answer: type[T], body: msgspec.Struct | None) -> T:
         data = b"" if body is None else _encoded(body)
-        return msgspec.json.decode(self._transport.request("POST", path, {}, data), type=answer)
+        return msgspec.json.decode(self._transport.request(method, path, {}, data), type=answer)
 
 
 def _encoded(body: msgspec.Struct) -> bytes:
@@ -207,14 +258,23 @@ def connect(url: str = "", *, token: str = "") -> Client:
 
     The latter works without any server. Raises `BadInput` for a URL that is none, `Unavailable` when the store cannot be opened.
     """
-    from jupyter_jobs.transports import HttpTransport, LocalTransport
+    secret = os.environ.get("JUPYTER_JOBS_SECRET", "")
+    mine = os.environ.get("JUPYTER_JOBS_URL", "")
+    if not url and not (mine and secret):
+        from jupyter_jobs.local import LocalTransport
+
+        return Client(LocalTransport())
+    from jupyter_jobs.remote import HttpTransport
 
     if url:
         return Client(HttpTransport(url, token=token))
-    secret = os.environ.get("JUPYTER_JOBS_SECRET", "")
-    if (mine := os.environ.get("JUPYTER_JOBS_URL", "")) and secret:
-        return Client(HttpTransport(mine, secret=secret, certificate=os.environ.get("JUPYTER_JOBS_CERTIFICATE", "")))
-    return Client(LocalTransport())
+    return Client(HttpTransport(mine, secret=secret, certificate=os.environ.get("JUPYTER_JOBS_CERTIFICATE", "")))
+
+
+def query_text(query: Query) -> str:
+    """A query string; what is empty or None is left out."""
+    given = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in query.items() if value not in (None, "")}
+    return urlencode(given, quote_via=quote)
 
 
 def _joined(values: str | Iterable[str] | None) -> str:

@@ -11,14 +11,26 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.display import display
 
-from jupyter_jobs.cli import build_parser, run_command
-from jupyter_jobs.cli.run import create, refuse_inside_run
+from jupyter_jobs.cli import OK, build_parser, run_command
+from jupyter_jobs.cli.again import add_combinations, queue_again
+from jupyter_jobs.cli.output import counts_text
+from jupyter_jobs.cli.run import create, exit_code, make, refuse_inside_run
 from jupyter_jobs.client import connect
 from jupyter_jobs.errors import JobsError
+from jupyter_jobs.model import Job
 from jupyter_jobs.widgets import JobView, jobs_bundle
 
-COMMANDS = ("run", "list", "show")
+COMMANDS = ("run", "list", "show", "runs", "rerun", "add", "extend", "priority", "queue", "cancel")
+RUN = "run:run"
 EXAMPLE = "%job run report.ipynb -p alpha 1 -p alpha 2"
+
+
+class JobNotComplete(Exception):
+    """A job that was waited for has failed or canceled runs."""
+
+    def _render_traceback_(self) -> list[str]:
+        # asked for by IPython: where in our code it was raised helps nobody
+        return [f"{type(self).__name__}: {self}"]
 
 
 @magics_class
@@ -29,15 +41,18 @@ class JobMagics(Magics):
     def job(self, line: str) -> None:
         """`%job run report.ipynb -p alpha 1 -p alpha 2` · `%job list` · `%job show ID`; `%job run --help` says more.
 
-        Raises UsageError, one line with what to do, for anything that cannot be done.
+        Raises UsageError, one line with what to do, for anything that cannot be done. With `--wait` JobNotComplete: the cell fails as the runs did.
         """
         args = read_line(line)
         if args is None:
             return
         try:
-            if getattr(self.shell, "kernel", None) is None:
-                # a terminal shows no widgets
-                run_command(args)
+            if getattr(self.shell, "kernel", None) is None or not _has_view(args):
+                # a terminal shows no widgets, and some commands only say a line
+                if args.command == RUN:
+                    _expect_complete(make(args), args.url)
+                else:
+                    run_command(args)
             else:
                 _display(args)
         except JobsError as error:
@@ -68,21 +83,38 @@ def read_line(line: str) -> argparse.Namespace | None:
     return args
 
 
+def _has_view(args: argparse.Namespace) -> bool:
+    if args.command == "show:show":
+        return "-" not in args.job_or_run
+    return args.command in (RUN, "show:list_jobs", "again:rerun", "again:add")
+
+
 def _display(args: argparse.Namespace) -> None:
     if args.command == "show:list_jobs":
         with connect(args.url) as client:
             page = client.jobs(status=args.status, search=args.search, limit=args.limit)
         display(jobs_bundle(page), raw=True)  # type: ignore[no-untyped-call]
-    elif args.command == "show:show_job":
-        display(JobView(args.job, url=args.url))  # type: ignore[no-untyped-call]
+    elif args.command == "show:show":
+        display(JobView(args.job_or_run, url=args.url))  # type: ignore[no-untyped-call]
     else:
         refuse_inside_run()
+        queue = {RUN: create, "again:rerun": queue_again, "again:add": add_combinations}[args.command]
         with connect(args.url) as client:
-            job = create(client, args)
+            job = queue(client, args)
         view = JobView(job.id, url=args.url)
         display(view)  # type: ignore[no-untyped-call]
         if args.wait:
-            view.wait()
+            _expect_complete(view.wait(), args.url)
+
+
+def _expect_complete(job: Job, url: str) -> None:
+    """Raises JobNotComplete where the command line would end with another exit code than 0, JobsError."""
+    if exit_code(job) == OK:
+        return
+    with connect(url) as client:
+        failed = client.runs(job.id, state="failed", limit=1).runs
+    why = "".join(f" Run {run.number}: {run.error.message}" for run in failed if run.error)
+    raise JobNotComplete(f"job {job.id} {job.name}: {counts_text(job)}.{why}")
 
 
 def load_ipython_extension(shell: object) -> None:

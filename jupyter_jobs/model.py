@@ -13,6 +13,11 @@ import msgspec
 
 from jupyter_jobs.lifecycle import JobState, RunState
 
+MONTH = 31 * 86400
+"""Seconds; the longest delay or extension that makes sense."""
+Priority = Annotated[int, msgspec.Meta(ge=-100, le=100)]
+MaxParallel = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
+
 Json = Annotated[object, msgspec.Meta(extra_json_schema={"description": "any JSON value"})]
 """Any JSON value: null, bool, int, float (finite), str, list or dict of them."""
 
@@ -275,12 +280,44 @@ class Inspection(Struct, frozen=True, kw_only=True):
 # -- jobs and runs -----------------------------------------------------------------------------------------------------
 
 
+class RetryPolicy(Struct, frozen=True, kw_only=True):
+    """When a run gets another attempt: up to `attempts` more, if the one before failed with a code in `on` (empty: whatever the code).
+
+    `delay` seconds lie between them, with `exponential` twice as many each time, never more than `max_delay`; `jitter` is the share of them
+    that is drawn by chance.
+    """
+
+    attempts: Annotated[int, msgspec.Meta(ge=0, le=20)] = 1
+    backoff: Literal["fixed", "exponential"] = "fixed"
+    delay: Annotated[float, msgspec.Meta(ge=0, le=MONTH)] = 0.0
+    max_delay: Annotated[float, msgspec.Meta(ge=0, le=MONTH)] = 3600.0
+    jitter: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    on: list[str] = []
+
+
+class AskRetries(RetryPolicy, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A `RetryPolicy` that is asked for."""
+
+
+class Resources(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What each run of a job may use: `cpu` in cores (1.5), `memory` and `storage` (what it writes) in bytes.
+
+    One figure is both, the limit and what is kept free for the run: a smaller request would promise to two runs what only one can have.
+    """
+
+    cpu: float | None = None
+    memory: int | None = None
+    storage: int | None = None
+
+
 class CreateJob(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Freeze a notebook's project and environment and queue one run per combination.
 
     The grid comes from, in this order: `grid_text` (the text of a parameters file, as the form has it), `grid_path`, the file
     `<name>.parameters.json` beside the notebook unless `no_grid`. `parameters` (`{name: [values]}`) replace or add single keys.
-    `only` are combination numbers; empty means all. `time_limit` bounds a run, `cell_timeout` each cell, in seconds.
+    `only` are combination numbers; empty means all. `time_limit` bounds a run, `cell_timeout` each cell, in seconds. `retries`: none given means one
+    more attempt, at once, of a run that was interrupted. `max_parallel` runs of the job at a time, 0: no limit of its own. `fail_fast`: the first
+    run that has failed for good ends the job.
     """
 
     path: str
@@ -301,12 +338,56 @@ class CreateJob(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
     time_limit: float | None = None
     cell_timeout: float | None = None
     accept_drift: bool = False
+    retries: AskRetries | None = None
+    priority: Priority = 0
+    max_parallel: MaxParallel = 0
+    fail_fast: bool = False
+    resources: Resources = Resources()
+
+
+class ChangeJob(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What may be changed of a job that exists; null leaves it as it is. Jobs of a higher `priority` start first."""
+
+    name: str | None = None
+    description: str | None = None
+    priority: Priority | None = None
+    max_parallel: MaxParallel | None = None
+
+
+class AddRuns(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """More combinations for a job, on what was frozen for it. `parameters` and `only` as in `CreateJob`. A combination that the job has already is
+    refused, unless `duplicates`."""
+
+    grid_text: str = ""
+    parameters: dict[str, list[Json]] = {}
+    only: list[int] = []
+    duplicates: bool = False
+
+
+class Rerun(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which combinations of a job run again: those whose newest run has `failed`, `all` that have ended, or those of these run numbers."""
+
+    which: Literal["failed", "all"] | list[int] = "failed"
+
+
+class Extend(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Seconds that a run may take longer than its time limit, in addition to what it was given before."""
+
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=MONTH)]
+
+
+class MoveRun(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Move a waiting run among those of the same priority: `before` another, or `to` the first or last place."""
+
+    run: str
+    before: str = ""
+    to: Literal["", "first", "last"] = ""
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """A job. `status` is what to show: derived from the runs (`lifecycle.job_status`). `strip` has one letter per run in order
-    (`lifecycle.STATE_LETTERS`; empty above 1000 runs). `notebook` is relative to `project`; `source` is the contents path or file as submitted;
-    `variables` are names only."""
+    """A job. `status` is what to show: derived from the runs (`lifecycle.job_status`). `counts` (by state) and `total` are of the newest run of each
+    combination; `strip` has one letter per run in order (`lifecycle.STATE_LETTERS`; empty above 1000 runs). `notebook` is relative to `project`;
+    `source` is the contents path or file as submitted; `variables` are names only."""
 
     id: str
     name: str
@@ -332,6 +413,12 @@ class Job(Struct, frozen=True, kw_only=True):
     ended_at: datetime | None
     seq: int
     notes: list[Finding]
+    priority: int
+    max_parallel: int
+    fail_fast: bool
+    retries: RetryPolicy
+    time_limit: float | None
+    cell_timeout: float | None
 
 
 class Progress(Struct, frozen=True, kw_only=True):
@@ -344,7 +431,8 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 class Run(Struct, frozen=True, kw_only=True):
     """One combination of a job. `id` is `<job id>-<number>`. `state` is what the store holds, `status` what to show
-    (`canceling` once a cancel was asked)."""
+    (`canceling` once a cancel was asked). `attempt` counts its tries; `not_before`: when the next one may start. `extended`: seconds that this
+    attempt was given on top of its time limit. `superseded`: a later run of the combination stands for it."""
 
     id: str
     job: str
@@ -367,6 +455,26 @@ class Run(Struct, frozen=True, kw_only=True):
     live: list[LivePath]
     rerun_of: str
     seq: int
+    not_before: datetime | None
+    extended: float
+    superseded: bool
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    """A run's n-th try. `state`, `exit_code` and `error` tell how it ended; `exit_code` is negative for a signal. An attempt that ends `canceled`
+    while its run goes on was never started."""
+
+    number: int
+    host: str
+    started_at: datetime
+    ended_at: datetime | None
+    state: RunState | None
+    exit_code: int | None
+    error: RunError | None
+
+
+class AttemptList(Struct, frozen=True, kw_only=True):
+    attempts: list[Attempt]
 
 
 class Page(Struct, frozen=True, kw_only=True):
@@ -383,6 +491,29 @@ class JobList(Struct, frozen=True, kw_only=True):
 
 class RunList(Struct, frozen=True, kw_only=True):
     runs: list[Run]
+    page: Page
+
+
+class WaitingRun(Struct, frozen=True, kw_only=True):
+    """A run in the queue; `position` counts from 1. `why`: `time` (another attempt, not before `run.not_before`), `job` (its job is paused or runs as
+    many as it may), or empty: its turn will come."""
+
+    position: int
+    priority: int
+    why: Literal["", "time", "job"]
+    run: Run
+
+
+class Queue(Struct, frozen=True, kw_only=True):
+    """What runs and what waits, in the order in which it will start. `paused`: nothing starts until somebody resumes it. `parallel`: runs at a
+    time."""
+
+    paused: bool
+    paused_at: datetime | None
+    paused_by: str
+    parallel: int
+    active: list[Run]
+    waiting: list[WaitingRun]
     page: Page
 
 
@@ -409,6 +540,40 @@ class CopyFiles(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 class CopiedFiles(Struct, frozen=True, kw_only=True):
     copied: list[str]
+
+
+class UsageSample(Struct, frozen=True, kw_only=True):
+    """What a run's processes used at a time (seconds since the epoch). `cpu`: seconds so far, of ended processes too. `memory`: where `measure` is
+    `pss`, what processes share counts once, where it is `rss` with each of them. `storage`: bytes written to the workspace, null where nobody has
+    looked yet."""
+
+    at: float
+    cpu: float
+    memory: int
+    processes: int
+    storage: int | None
+    measure: Literal["pss", "rss"]
+
+
+class CellTime(Struct, frozen=True, kw_only=True):
+    """When a cell ran, in seconds since the epoch; `ended_at` null while it runs."""
+
+    cell: CellRef
+    started_at: float
+    ended_at: float | None
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    """What a run used, as its present attempt went on: at most some 600 samples, further apart the longer it takes, and none where it took less than
+    half a second. `peak_memory` and `cpu_seconds` are known at its end."""
+
+    run: str
+    attempt: int
+    samples: list[UsageSample]
+    cells: list[CellTime]
+    limits: Resources
+    peak_memory: int | None
+    cpu_seconds: float | None
 
 
 class LogLine(Struct, frozen=True, kw_only=True):
@@ -460,6 +625,7 @@ class DispatcherStatus(Struct, frozen=True, kw_only=True):
     queued: int = 0
     parallel: int = 0
     note: str = ""
+    paused: bool = False
 
 
 class Health(Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +14,50 @@ PROC = Path("/proc")
 
 def usable_cores(proc: Path = PROC) -> int:
     """Cores that this process may keep busy: its affinity, and no more than the cgroups' quota (rounded down, at least 1)."""
+    return max(1, int(core_share(proc)))
+
+
+def core_share(proc: Path = PROC) -> float:
+    """The same, not rounded: a quota may be one core and a half."""
     cores = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     for group in cgroups(proc, "cpu"):
         quota = _quota(group)
         if quota is not None:
             cores = min(cores, quota)
-    return max(1, int(cores))
+    return cores
+
+
+def usable_memory(proc: Path = PROC, total: int | None = None) -> int:
+    """Bytes of memory that there are for this process, used or not: the machine's, and no more than its cgroups' limits. `total` replaces the
+    machine's figure."""
+    memory = int(psutil.virtual_memory().total) if total is None else total
+    for group in cgroups(proc, "memory"):
+        memory = min([memory, *_memory_limits(group)])
+    return memory
+
+
+def delegated_group(proc: Path = PROC) -> Path | None:
+    """The innermost directory of cgroup v2 in which we may make groups that limit memory: one above (or of) this process that was delegated to us.
+
+    To everyone but root that is one that they can write; root can write all of them, and takes only what systemd has marked as delegated.
+    """
+    groups = [group for group in cgroups(proc, "memory") if (group / "cgroup.controllers").exists()]
+    for number, group in enumerate(groups):
+        ours = os.geteuid() != 0 or any(_marked(above) for above in groups[number:])
+        writable = os.access(group, os.W_OK | os.X_OK) and os.access(group / "cgroup.procs", os.W_OK)
+        if ours and writable and "memory" in _read(group / "cgroup.subtree_control").split():
+            return group
+    return None
+
+
+def _marked(group: Path) -> bool:
+    for name in ("user.delegate", "trusted.delegate"):
+        try:
+            if os.getxattr(group, name) == b"1":
+                return True
+        except OSError:
+            continue
+    return False
 
 
 def free_memory(proc: Path = PROC, available: int | None = None) -> int:
@@ -31,9 +70,10 @@ def free_memory(proc: Path = PROC, available: int | None = None) -> int:
     return max(0, free)
 
 
-def threads_per_run(configured: int, cores: int, parallel: int) -> int:
-    """BLAS and OpenMP threads of each of `parallel` runs: as configured, or (0) an even share of `cores`, at least 1."""
-    return configured or max(1, cores // max(1, parallel))
+def threads_per_run(configured: int, cores: int, parallel: int, asked: float | None = None) -> int:
+    """BLAS and OpenMP threads of each of `parallel` runs: as configured, or (0) as many as the run may have cores (`asked`, rounded up), else an
+    even share of `cores`, at least 1."""
+    return configured or (math.ceil(asked) if asked else max(1, cores // max(1, parallel)))
 
 
 def cgroups(proc: Path, controller: str) -> Iterator[Path]:
@@ -80,17 +120,19 @@ def _quota(group: Path) -> float | None:
 def _room(group: Path) -> int | None:
     """Limit less use, where the page cache that can be dropped does not count as used."""
     if (used := _number(group / "memory.current")) is not None:
-        limits = [_number(group / "memory.max"), _number(group / "memory.high")]
         cache = "inactive_file"
     elif (used := _number(group / "memory.usage_in_bytes")) is not None:
-        limits = [_number(group / "memory.limit_in_bytes")]
         cache = "total_inactive_file"
     else:
         return None
-    known = [limit for limit in limits if limit is not None]
-    if not known:
-        return None
-    return min(known) - used + _counter(group / "memory.stat", cache)
+    limits = _memory_limits(group)
+    return min(limits) - used + _counter(group / "memory.stat", cache) if limits else None
+
+
+def _memory_limits(group: Path) -> list[int]:
+    """The limits of a group of either version, in bytes."""
+    found = [_number(group / name) for name in ("memory.max", "memory.high", "memory.limit_in_bytes")]
+    return [limit for limit in found if limit is not None]
 
 
 def _counter(file: Path, name: str) -> int:

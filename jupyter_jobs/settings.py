@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from traitlets import Bool, Enum, Int, Unicode, default
+from traitlets import Bool, Bunch, Enum, Int, Unicode, default, validate
 from traitlets.config import Config, Configurable
 
 GIB = 1 << 30
@@ -26,6 +27,12 @@ class Jobs(Configurable):
     workspace = Enum(["auto", "overlay", "copy"], "auto", help="How a run gets its own project: an overlay in a mount namespace, or a copy.").tag(
         config=True
     )
+    max_log_bytes = Int(50_000_000, min=0, help="Longest log of a run on disk: its beginning and its end are kept. 0: all of it.").tag(config=True)
+    max_stream_bytes = Int(
+        20_000_000,
+        min=0,
+        help="Most of a cell's standard output and error that the executed notebook keeps; a quarter more of its end is added. 0: all.",
+    ).tag(config=True)
     keep_dispatcher_seconds = Int(60, min=0, help="How long an idle dispatcher waits for more before it ends.").tag(config=True)
     fork = Bool(True, help="Fork runners and Python kernels from warm processes (Linux). If not, each is started by itself.").tag(config=True)
     fork_memory = Int(0, min=0, help="Bytes that warm processes may hold together. 0: a quarter of the machine's memory.").tag(config=True)
@@ -39,6 +46,11 @@ class Jobs(Configurable):
         from jupyter_core.paths import jupyter_data_dir
 
         return str(Path(jupyter_data_dir()) / "jobs")
+
+    @validate("data_dir")
+    def _expanded_data_dir(self, proposal: Bunch) -> str:
+        # here, so that all processes mean the same; a name of no user stays as it is
+        return os.path.expanduser(str(proposal["value"]))  # noqa: PTH111
 
 
 def load_settings() -> Jobs:

@@ -35,6 +35,7 @@ class JobView(ipywidgets.VBox):  # type: ignore[misc]
         with connect(url) as client:
             self._job = client.job(job)
         self._url = url
+        self._failure: JobsError | None = None
         self._title = ipywidgets.HTML()
         self._bar = ipywidgets.IntProgress(min=0, max=1, layout=ipywidgets.Layout(width="220px"))
         self._counts = ipywidgets.HTML()
@@ -46,21 +47,28 @@ class JobView(ipywidgets.VBox):  # type: ignore[misc]
         notes = ipywidgets.HTML(notes_html(self._job))
         super().__init__([ipywidgets.HBox([self._title, self._bar, self._counts, self._cancel]), notes, self._table])
         self._show()
-        self._thread = threading.Thread(target=self._follow, name=f"job {self._job.id}", daemon=True)
-        self._thread.start()
+        # not the thread's join: interrupted once, it takes the thread for ended (Python 3.11)
+        self._ended = threading.Event()
+        threading.Thread(target=self._follow, name=f"job {self._job.id}", daemon=True).start()
 
     def __repr__(self) -> str:
         # what is shown where there are no widgets
         return f"job {self._job.id} {self._job.name}: {counts_text(self._job)}"
 
-    def wait(self) -> None:
-        """Return when every run has ended. An interrupt cancels the job, as it does on the command line; a second one stops waiting."""
+    def wait(self) -> Job:
+        """The job when every run has ended. An interrupt cancels it, as it does on the command line; a second one stops waiting.
+
+        Raises JobsError where it could not be followed to its end.
+        """
         try:
-            self._thread.join()
+            self._ended.wait()
         except KeyboardInterrupt:
             # the button cannot be clicked meanwhile: the kernel is busy waiting
             self._ask_to_cancel()
-            self._thread.join()
+            self._ended.wait()
+        if self._failure:
+            raise self._failure
+        return self._job
 
     def _follow(self) -> None:
         try:
@@ -70,8 +78,11 @@ class JobView(ipywidgets.VBox):  # type: ignore[misc]
                     self._show()
                 self._table.value = runs_html(client.runs(self._job.id, limit=SHOWN_RUNS))
         except JobsError as error:
+            self._failure = error
             self._table.value = error_html(error)
             self._cancel.disabled = True
+        finally:
+            self._ended.set()
 
     def _show(self) -> None:
         job = self._job

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
-python -m jupyter_jobs.api.openapi > docs/openapi.json
+python -m jupyter_jobs.api > docs/openapi.json
 (cd labextension && npm run --silent generate)
 if [ "${1:-}" = --check ] && ! git diff --exit-code --stat -- docs/openapi.json labextension/src/api; then
   echo "Generated files differ from what is committed: run 'make generate' and commit." >&2

@@ -15,7 +15,7 @@ from jupyter_jobs.settings import Jobs
 from jupyter_jobs.store.database import open_store
 
 if TYPE_CHECKING:
-    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_jobs.snapshot.kernels import KernelSpecs
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Context:
     engine: Engine
     settings: Jobs
     data_dir: Path
-    kernel_specs: KernelSpecManager
+    kernel_specs: KernelSpecs
     locate: Callable[[str], Located]
     user: str
     heavy: Heavy
@@ -63,14 +63,14 @@ def locate_file(path: str) -> Located:
 
 def local_context(settings: Jobs, nudge: Callable[[], None]) -> Context:
     """The context of a process that is no server. Raises what `open_store` raises."""
-    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_jobs.snapshot.kernels import LocalKernelSpecs
 
     data_dir = Path(settings.data_dir).absolute()
     return Context(
         engine=open_store(data_dir, settings.db_url),
         settings=settings,
         data_dir=data_dir,
-        kernel_specs=KernelSpecManager(),
+        kernel_specs=LocalKernelSpecs(),
         locate=locate_file,
         user=getpass.getuser(),
         heavy=in_place,

@@ -6,19 +6,22 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
 
 import msgspec
 
 from jupyter_jobs import variables
 from jupyter_jobs.actions.context import Context, Located
 from jupyter_jobs.actions.inspect import grid_points
+from jupyter_jobs.actions.jobs import NAME_LENGTH
+from jupyter_jobs.actions.output_dir import output_dir
 from jupyter_jobs.actions.places import job_dir, jobs_dir
 from jupyter_jobs.actions.prune import STAGING, freezing, remove_tree
-from jupyter_jobs.actions.survey import Survey, survey_project
+from jupyter_jobs.actions.survey import ProjectArguments, Survey, survey_and_freeze, survey_project
+from jupyter_jobs.actions.usage import check_resources
 from jupyter_jobs.errors import BadInput, JobsError, Unavailable
 from jupyter_jobs.grid import GridPoints, select
 from jupyter_jobs.model import (
@@ -33,24 +36,22 @@ from jupyter_jobs.model import (
     Preview,
     PreviewRequest,
     ProjectChoice,
+    RetryPolicy,
     Snapshot,
 )
+from jupyter_jobs.retries import check_policy
 from jupyter_jobs.snapshot.environment import freeze_environment, preview_environment
-from jupyter_jobs.snapshot.freeze import freeze_project
 from jupyter_jobs.snapshot.kernels import kernel_for, resolve_kernel
 from jupyter_jobs.snapshot.names import os_name, safe_text
+from jupyter_jobs.snapshot.nodes import Node, notebook_text
 from jupyter_jobs.snapshot.notebook import check_parameters, read_notebook
 from jupyter_jobs.snapshot.project import choose_project, read_project_rules
-from jupyter_jobs.snapshot.workspace import Mode, probe_workspace, workspace_findings
+from jupyter_jobs.snapshot.roots import ask_python
+from jupyter_jobs.snapshot.workspace import Mode, expected_workspace, workspace_findings
 from jupyter_jobs.store import jobs, runs, snapshots
 from jupyter_jobs.store.database import write
 from jupyter_jobs.store.jobs import JobSpec, NewJob
 from jupyter_jobs.version import __version__
-
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
-
-NAME_LENGTH = 200
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Plan:
     """What a request for a job means, checked."""
 
     located: Located
-    notebook: NotebookNode
+    notebook: Node
     kernel: KernelInfo
     choice: ProjectChoice
     points: GridPoints
@@ -84,8 +85,13 @@ def create_job(context: Context, request: CreateJob) -> Job:
     """
     plan = _plan(context, request)
     with freezing(context.data_dir):
-        survey = context.heavy(survey_project, context.data_dir, plan.choice, **_project_arguments(context, request), notebook=plan.located.file)
-        snapshot = context.heavy(freeze_project, context.data_dir, plan.choice, **_project_arguments(context, request))
+        with ThreadPoolExecutor(1) as beside:
+            # its Python starts and answers meanwhile
+            asking = beside.submit(ask_python, plan.kernel)
+            survey, snapshot = context.heavy(
+                survey_and_freeze, context.data_dir, plan.choice, **_project_arguments(context, request), notebook=plan.located.file
+            )
+            answer = asking.result()
         environment = context.heavy(
             freeze_environment,
             context.data_dir,
@@ -93,6 +99,7 @@ def create_job(context: Context, request: CreateJob) -> Job:
             copy_max_bytes=context.settings.environment_copy_max_bytes,
             freeze=context.settings.freeze_environment,
             project=plan.directory,
+            answer=answer,
         )
         job = _store(context, request, plan, survey, snapshot, environment)
     return _nudged(context, job)
@@ -120,7 +127,7 @@ def preview(context: Context, request: PreviewRequest) -> Preview:
         )
     except BadInput as error:
         findings.append(Finding(code=error.code, level="error", message=error.message, mend=error.mend, field="kernel"))
-    mode, note = probe_workspace(context.data_dir, context.settings.workspace)
+    mode, note = expected_workspace(context.data_dir, context.settings.workspace)
     return Preview(
         project=choice,
         files=survey.files,
@@ -142,6 +149,7 @@ def preview(context: Context, request: PreviewRequest) -> Preview:
 
 def _plan(context: Context, request: CreateJob) -> Plan:
     _check_limits(request)
+    check_resources(request.resources)
     located = context.locate(request.path)
     notebook = context.heavy(read_notebook, located.file)
     kernel, findings = _kernel(context, notebook, request.kernel)
@@ -158,7 +166,7 @@ def _plan(context: Context, request: CreateJob) -> Plan:
         points=points,
         chosen=chosen,
         live=_live(directory, request.live),
-        output_dir=_output_dir(directory, request.output_dir),
+        output_dir=output_dir(directory, request.output_dir, context.data_dir),
         findings=[*findings, *check_parameters(notebook, points.names)],
     )
 
@@ -170,6 +178,8 @@ def _check_limits(request: CreateJob) -> None:
             raise BadInput(f"`{field}` is {seconds}.", code="bad_limit", mend="Give seconds above 0, or leave it out.", field=field)
     if len(request.name) > NAME_LENGTH:
         raise BadInput(f"The name has {len(request.name)} characters.", code="bad_name", mend=f"At most {NAME_LENGTH} are kept.", field="name")
+    if request.retries is not None:
+        check_policy(request.retries)
 
 
 def _check_record(names: list[str], kernel: KernelInfo) -> None:
@@ -178,7 +188,7 @@ def _check_record(names: list[str], kernel: KernelInfo) -> None:
             raise BadInput(f"{name!r} is no name of a variable.", code="bad_name", mend="Name variables of the notebook.", field="record")
 
 
-def _kernel(context: Context, notebook: NotebookNode, asked: str) -> tuple[KernelInfo, list[Finding]]:
+def _kernel(context: Context, notebook: Node, asked: str) -> tuple[KernelInfo, list[Finding]]:
     if asked:
         return resolve_kernel(context.kernel_specs, asked), []
     return kernel_for(context.kernel_specs, notebook.metadata)
@@ -188,15 +198,7 @@ def _choose(context: Context, located: Located, asked: str) -> ProjectChoice:
     return choose_project(located.file, root=located.root, data_dir=context.data_dir, asked=asked)
 
 
-class _ProjectArguments(TypedDict):
-    exclude: list[str]
-    include: list[str]
-    live: list[LivePath]
-    max_bytes: int
-    max_files: int
-
-
-def _project_arguments(context: Context, request: CreateJob | PreviewRequest) -> _ProjectArguments:
+def _project_arguments(context: Context, request: CreateJob | PreviewRequest) -> ProjectArguments:
     return {
         "exclude": request.exclude,
         "include": request.include,
@@ -217,18 +219,6 @@ def _live(directory: Path, asked: list[LivePath]) -> list[LivePath]:
     return list(found.values())
 
 
-def _output_dir(directory: Path, asked: str) -> str:
-    """The folder for what the runs leave, absolute; empty when none was asked for."""
-    if not asked:
-        return ""
-    folder = Path(os.path.abspath(directory / os.path.expanduser(os_name(asked))))  # noqa: PTH100, PTH111  (the folder need not exist)
-    above = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        what = "is not writable" if above.is_dir() else "is no folder"
-        raise BadInput(f"{above} {what}.", code="bad_output_dir", mend="Choose a folder that you can write.", field="output_dir")
-    return safe_text(str(folder))
-
-
 def _relative(file: Path, directory: Path) -> str:
     if file.is_relative_to(directory):
         return safe_text(str(file.relative_to(directory)))
@@ -244,11 +234,8 @@ def _workspace_findings(mode: Mode, note: str, survey: Survey) -> list[Finding]:
 
 
 def _store(context: Context, request: CreateJob, plan: Plan, survey: Survey, snapshot: Snapshot, environment: Environment) -> Job:
-    # takes seconds, which those who only list jobs need not wait
-    import nbformat
-
     kept = variables.submitted(os.environ)
-    mode, note = probe_workspace(context.data_dir, context.settings.workspace)
+    mode, note = expected_workspace(context.data_dir, context.settings.workspace)
     notes = [
         *plan.findings,
         *snapshot.notes,
@@ -279,14 +266,18 @@ def _store(context: Context, request: CreateJob, plan: Plan, survey: Survey, sna
             request=request,
             ignored=survey.ignored,
             output_dir=plan.output_dir,
-            time_limit=request.time_limit,
-            cell_timeout=request.cell_timeout,
             accept_drift=request.accept_drift,
         ),
+        retries=None if request.retries is None else msgspec.convert(msgspec.to_builtins(request.retries), RetryPolicy),
+        priority=request.priority,
+        max_parallel=request.max_parallel,
+        fail_fast=request.fail_fast,
+        time_limit=request.time_limit,
+        cell_timeout=request.cell_timeout,
     )
     with _staged(context.data_dir) as staging:
         _write_private(staging / "variables.json", json.dumps(kept).encode())
-        _write_private(staging / "notebook.ipynb", nbformat.writes(plan.notebook).encode())  # type: ignore[no-untyped-call]
+        _write_private(staging / "notebook.ipynb", notebook_text(plan.notebook).encode())
         placed: Path | None = None
         try:
             with write(context.engine) as conn:

@@ -12,12 +12,11 @@ from jupyter_jobs.actions.context import Context
 from jupyter_jobs.backends import processes
 from jupyter_jobs.backends.processes import Process
 from jupyter_jobs.errors import JobsError
-from jupyter_jobs.lifecycle import ACTIVE, RunState
 from jupyter_jobs.model import DispatcherStatus, Finding, Health
 from jupyter_jobs.resources import usable_cores
 from jupyter_jobs.snapshot.kernels import resolve_kernel
 from jupyter_jobs.snapshot.workspace import probe_workspace, workspace_findings
-from jupyter_jobs.store import dispatcher, events, runs
+from jupyter_jobs.store import dispatcher, events, queue, runs
 from jupyter_jobs.store.database import SCHEMA_VERSION, file_system_of, is_network_file_system, read
 from jupyter_jobs.store.dispatcher import Lease
 from jupyter_jobs.version import __version__
@@ -51,10 +50,10 @@ def dispatcher_status(context: Context) -> tuple[DispatcherStatus, Lease | None]
     """What the store says of its dispatcher, and its lease."""
     with read(context.engine) as conn:
         lease = dispatcher.current(conn)
-        active, queued = runs.count(conn, ACTIVE), runs.count(conn, [RunState.QUEUED])
+        active, queued, paused = runs.count_active(conn), queue.count(conn), queue.is_paused(conn)
     parallel = context.settings.max_parallel_runs or usable_cores()
     if lease is None or not _lives(lease):
-        return DispatcherStatus(running=False, active=active, queued=queued, parallel=parallel), lease
+        return DispatcherStatus(running=False, active=active, queued=queued, parallel=parallel, paused=paused), lease
     return (
         DispatcherStatus(
             running=True,
@@ -65,6 +64,7 @@ def dispatcher_status(context: Context) -> tuple[DispatcherStatus, Lease | None]
             active=active,
             queued=queued,
             parallel=parallel,
+            paused=paused,
         ),
         lease,
     )

@@ -13,9 +13,8 @@ from jupyter_jobs.snapshot.kernels import kernel_for, list_kernels
 from jupyter_jobs.snapshot.project import choose_project
 
 if TYPE_CHECKING:
-    from nbformat import NotebookNode
-
     from jupyter_jobs.actions.context import Context
+    from jupyter_jobs.snapshot.nodes import Node
 
 SHOWN_COMBINATIONS = 1000
 
@@ -81,7 +80,7 @@ def _read(file: Path, language: str) -> grid.Grid:
     return grid.parse_grid(grid.read_grid_file(file), file=file.name, language=language)
 
 
-def _kernel(context: Context, source: NotebookNode) -> tuple[KernelInfo, list[Finding]]:
+def _kernel(context: Context, source: Node) -> tuple[KernelInfo, list[Finding]]:
     try:
         return kernel_for(context.kernel_specs, source.metadata)
     except BadInput as error:

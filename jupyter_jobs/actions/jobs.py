@@ -11,13 +11,15 @@ from jupyter_jobs.actions.context import Context
 from jupyter_jobs.actions.prune import delete_requested, prune
 from jupyter_jobs.errors import BadInput, Conflict, JobsError, NotFound
 from jupyter_jobs.lifecycle import ACTIVE
-from jupyter_jobs.model import EventList, Job, JobList
+from jupyter_jobs.model import ChangeJob, EventList, Job, JobList
 from jupyter_jobs.store import events as events_store
 from jupyter_jobs.store import jobs as store
 from jupyter_jobs.store import runs as runs_store
 from jupyter_jobs.store.database import read, write
 
 log = logging.getLogger(__name__)
+
+NAME_LENGTH = 200
 
 
 def list_jobs(
@@ -40,6 +42,27 @@ def cancel_job(context: Context, job: str) -> Job:
     with write(context.engine) as conn:
         job = job_id(conn, job)
         changed = runs_store.request_cancel_job(conn, job)
+        shown = _shown(conn, job)
+    if changed:
+        tell_dispatcher(context)
+    return shown
+
+
+def change_job(context: Context, job: str, request: ChangeJob) -> Job:
+    """Change what may be changed of a job. Raises `NotFound`, `BadInput` (`bad_name`)."""
+    if request.name is not None and not 0 < len(request.name.strip()) <= NAME_LENGTH:
+        mend = f"Give 1 to {NAME_LENGTH} characters."
+        raise BadInput(f"A job's name cannot have {len(request.name.strip())} characters.", code="bad_name", mend=mend, field="name")
+    with write(context.engine) as conn:
+        job = job_id(conn, job)
+        changed = store.change(
+            conn,
+            job,
+            name=None if request.name is None else request.name.strip(),
+            description=request.description,
+            priority=request.priority,
+            max_parallel=request.max_parallel,
+        )
         shown = _shown(conn, job)
     if changed:
         tell_dispatcher(context)

@@ -12,10 +12,10 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from jupyter_jobs.actions.places import html_dir, job_dir, jobs_dir, runs_dir
-from jupyter_jobs.store import jobs, snapshots
+from jupyter_jobs.actions.places import html_dir
+from jupyter_jobs.store import events, jobs, snapshots
 from jupyter_jobs.store.database import read, write
 
 log = logging.getLogger(__name__)
@@ -56,26 +56,31 @@ def prune(engine: Engine, data_dir: Path) -> None:
                 log.info("%s has no file locks: nothing else is looked at while files are removed.", data_dir)
             with write(engine) as conn:
                 snapshots.drop_unused(conn)
-                known_snapshots, known_environments = snapshots.digests(conn)
-                known_jobs = jobs.ids(conn)
-            for folder in _names(jobs_dir(data_dir)):
-                if folder not in known_jobs:
-                    remove_tree(job_dir(data_dir, folder))
-            for folder in _names(data_dir / "runs"):
-                if folder not in known_jobs:
-                    remove_tree(runs_dir(data_dir, folder))
-            for folder in _names(html_dir(data_dir)):
-                if folder not in known_jobs:
-                    remove_tree(html_dir(data_dir) / folder)
-            for digest in _names(data_dir / "snapshots"):
-                if digest not in known_snapshots:
-                    remove_tree(data_dir / "snapshots" / digest)
-            for digest in _names(data_dir / "environments"):
-                if digest not in known_environments and digest != "index":
-                    remove_tree(data_dir / "environments" / digest)
-            _drop_objects(data_dir / "objects")
+                events.drop_old_deletions(conn)
+                folders = _unneeded_folders(conn, data_dir)
+            for folder in folders:
+                remove_tree(folder)
+            for file in _unneeded_objects(data_dir / "objects"):
+                file.unlink(missing_ok=True)
     except BlockingIOError:
         log.debug("A job is being made; nothing is pruned now.")
+
+
+def unneeded(engine: Engine, data_dir: Path) -> list[Path] | None:
+    """Folders and files that `prune` would remove; None while a job is being made, when nobody can say."""
+    try:
+        with _lock(data_dir, fcntl.LOCK_EX | fcntl.LOCK_NB), read(engine) as conn:
+            return [*_unneeded_folders(conn, data_dir), *_unneeded_objects(data_dir / "objects")]
+    except BlockingIOError:
+        return None
+
+
+def _unneeded_folders(conn: Connection, data_dir: Path) -> list[Path]:
+    used_snapshots, used_environments = snapshots.digests(conn)
+    known = jobs.ids(conn)
+    kept = {"jobs": known, "runs": known, "snapshots": used_snapshots, "environments": used_environments | {"index"}}
+    folders = {data_dir / place: names for place, names in kept.items()} | {html_dir(data_dir): known}
+    return [folder / name for folder, names in folders.items() for name in _names(folder) if name not in names]
 
 
 def remove_tree(path: Path) -> None:
@@ -99,13 +104,11 @@ def remove_tree(path: Path) -> None:
         log.warning("%s could not be removed altogether.", path)
 
 
-def _drop_objects(objects: Path) -> None:
+def _unneeded_objects(objects: Path) -> Iterator[Path]:
     """Objects that no tree links to. Where trees are copies, objects only save the next copy."""
     for group in _names(objects):
         with os.scandir(objects / group) as entries:
-            for entry in entries:
-                if entry.stat(follow_symlinks=False).st_nlink == 1:
-                    Path(entry.path).unlink(missing_ok=True)
+            yield from (Path(entry.path) for entry in entries if entry.stat(follow_symlinks=False).st_nlink == 1)
 
 
 def _names(folder: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import os
 import secrets
 import shutil
@@ -9,15 +10,17 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+import msgspec
 from sqlalchemy import Engine
 
 from jupyter_jobs.actions.context import Context
 from jupyter_jobs.actions.jobs import job_id
 from jupyter_jobs.actions.places import run_dir
-from jupyter_jobs.actions.runs import find_run
+from jupyter_jobs.actions.runs import check_attempt, find_run
 from jupyter_jobs.errors import BadInput, Conflict, NotFound, TooLarge, Unavailable
+from jupyter_jobs.lifecycle import FINAL
 from jupyter_jobs.model import CopiedFiles, CopyFiles, LogLine, Run, RunFile, RunFiles, SnapshotView
-from jupyter_jobs.runner import rundir
+from jupyter_jobs.runner import capped, rundir
 from jupyter_jobs.runner.workspace import artifact_root
 from jupyter_jobs.snapshot.names import os_name
 from jupyter_jobs.store import artifacts, jobs, snapshots
@@ -26,33 +29,54 @@ from jupyter_jobs.store.database import read
 MAX_COPIED = 10_000
 
 
-def run_files(context: Context, run: str) -> RunFiles:
-    """The files that a run made, changed or deleted; none before its end. Raises `NotFound`."""
-    with read(context.engine) as conn:
-        return RunFiles(files=artifacts.list_of(conn, find_run(conn, run).id))
+def run_files(context: Context, run: str, attempt: int = 0) -> RunFiles:
+    """The files that a run, or an earlier attempt of it, made, changed or deleted; none before its end. Raises `NotFound`."""
+    return RunFiles(files=_files(context, run, attempt)[2])
 
 
-def open_file(context: Context, run: str, path: str) -> Path:
+def open_file(context: Context, run: str, path: str, attempt: int = 0) -> Path:
     """Where a file of a run lies, to be read. Only a file of the run's own list is found, and no link that leads elsewhere is followed.
 
-    Raises `NotFound` (`file_not_found`), `BadInput` (`bad_path`).
+    Raises `NotFound` (`file_not_found`, `attempt_not_found`), `BadInput` (`bad_path`).
     """
+    found, number, files = _files(context, run, attempt)
+    return _kept(run_dir(context.data_dir, found.id, number), found, _inside(path, "path"), {file.path: file for file in files})
+
+
+def _files(context: Context, run: str, attempt: int) -> tuple[Run, int, list[RunFile]]:
+    """The run, the number of its attempt, and that one's files: of an earlier attempt, which the store does not list, by its result."""
     with read(context.engine) as conn:
         found = find_run(conn, run)
         files = artifacts.list_of(conn, found.id)
-    return _kept(context.data_dir, found, _inside(path, "path"), {file.path: file for file in files})
+    number = check_attempt(found, attempt)
+    if number < found.attempt or (number and found.state not in FINAL):
+        files = _files_of(run_dir(context.data_dir, found.id, number))
+    return found, number, files
+
+
+def _files_of(directory: Path) -> list[RunFile]:
+    try:
+        result = rundir.read_result(directory)
+    except (OSError, msgspec.MsgspecError):
+        # damaged, as `interrupted` says of that attempt
+        result = None
+    artifacts_ = [] if result is None else result.artifacts
+    return [
+        RunFile(path=each.path, bytes=each.bytes, kind=each.kind, media_type=mimetypes.guess_type(each.path)[0] or "")
+        for each in sorted(artifacts_, key=lambda artifact: artifact.path)
+    ]
 
 
 def run_directory(context: Context, run: str, attempt: int = 0) -> Path:
     """The run directory of an attempt, by default the present one (of a run that was never started: where it will be). Raises `NotFound`."""
     with read(context.engine) as conn:
         found = find_run(conn, run)
-    return run_dir(context.data_dir, found.id, attempt or max(1, found.attempt))
+    return run_dir(context.data_dir, found.id, max(1, check_attempt(found, attempt)))
 
 
-def run_notebook(context: Context, run: str) -> Path:
-    """The file of a run's executed notebook, as far as it has come. Raises `NotFound` (`no_notebook_yet`)."""
-    file = run_directory(context, run) / rundir.NOTEBOOK
+def run_notebook(context: Context, run: str, attempt: int = 0) -> Path:
+    """The file of a run's executed notebook, as far as it has come. Raises `NotFound` (`no_notebook_yet`, `attempt_not_found`)."""
+    file = run_directory(context, run, attempt) / rundir.NOTEBOOK
     if not file.is_file():
         raise NotFound(
             f"Run {run} has no executed notebook.", code="no_notebook_yet", mend="It appears when the first cell has run; see the run's log."
@@ -60,10 +84,13 @@ def run_notebook(context: Context, run: str) -> Path:
     return file
 
 
-def read_log(directory: Path, offset: int = 0) -> tuple[list[LogLine], int]:
-    """The lines of the log in a run directory from a byte offset on, and the offset to go on from. A missing log has no lines."""
-    records, following = rundir.read_records(directory / rundir.LOG, rundir.LogRecord, offset)
-    return [LogLine(at=line.at, stream=line.stream, text=line.text, end=line.end, cell=line.cell) for line in records], following
+def read_log(directory: Path, offset: int = 0, limit: int = 1 << 20) -> tuple[list[LogLine], int]:
+    """The lines of the log in a run directory from an offset on, some `limit` bytes of them, and the offset to go on from. A missing log has none."""
+    lines = []
+    following = offset
+    for line, following in capped.read(directory, offset, limit):  # noqa: B007 - the last one is returned
+        lines.append(LogLine(at=line.at, stream=line.stream, text=line.text, end=line.end, cell=line.cell))
+    return lines, following
 
 
 def snapshot_view(context: Context, job: str) -> SnapshotView:
@@ -94,12 +121,13 @@ def copy_files(context: Context, run: str, request: CopyFiles, *, anywhere: bool
     """
     with read(context.engine) as conn:
         found = find_run(conn, run)
-        job = jobs.get(conn, found.job)
+        job = jobs.frozen(conn, found.job)
         files = artifacts.list_of(conn, found.id)
     project = Path(os_name(job.project)) if job else Path()
     target = _target(project, request.to, anywhere)
     listed = {file.path: file for file in files}
-    wanted = {path: _kept(context.data_dir, found, path, listed) for asked in request.paths for path in _expanded(files, _inside(asked, "paths"))}
+    made = run_dir(context.data_dir, found.id, found.attempt)
+    wanted = {path: _kept(made, found, path, listed) for asked in request.paths for path in _expanded(files, _inside(asked, "paths"))}
     if not wanted:
         raise BadInput(f"No file of run {found.id} was named.", code="nothing_to_copy", mend="Name files of its list.", field="paths")
     if len(wanted) > MAX_COPIED:
@@ -132,14 +160,15 @@ def copy_to_output_dir(engine: Engine, data_dir: Path, run: str) -> list[str]:
     """
     with read(engine) as conn:
         found = find_run(conn, run)
-        job, spec = jobs.get(conn, found.job), jobs.get_spec(conn, found.job)
+        job = jobs.frozen(conn, found.job)
         files = artifacts.list_of(conn, found.id)
-    if job is None or spec is None or not spec.output_dir:
+    if job is None or not job.spec.output_dir:
         return []
-    target = Path(os_name(spec.output_dir)) / found.id
+    target = Path(os_name(job.spec.output_dir)) / found.id
     listed = {file.path: file for file in files if file.kind != "deleted"}
-    copies = {target / os_name(path): _kept(data_dir, found, path, listed) for path in listed}
-    executed = run_dir(data_dir, found.id, max(1, found.attempt)) / rundir.NOTEBOOK
+    made = run_dir(data_dir, found.id, max(1, found.attempt))
+    copies = {target / os_name(path): _kept(made, found, path, listed) for path in listed}
+    executed = made / rundir.NOTEBOOK
     if executed.is_file():
         copies[target / os_name(job.notebook)] = executed
     for destination, source in copies.items():
@@ -160,9 +189,9 @@ def _expanded(files: list[RunFile], path: str) -> list[str]:
     return inside or [path]
 
 
-def _kept(data_dir: Path, run: Run, path: str, files: Mapping[str, RunFile]) -> Path:
+def _kept(directory: Path, run: Run, path: str, files: Mapping[str, RunFile]) -> Path:
     listed = files.get(path)
-    root = artifact_root(run_dir(data_dir, run.id, run.attempt))
+    root = artifact_root(directory)
     file = root / os_name(path)
     try:
         # what a notebook wrote may hold links to anywhere: only what really lies in the run's own folder is shown

@@ -9,50 +9,40 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 from jupyter_core.paths import jupyter_runtime_dir
-from sqlalchemy import Connection
 
 from jupyter_jobs.actions.places import job_dir
-from jupyter_jobs.errors import NotFound, Unavailable
-from jupyter_jobs.model import Job, Run
-from jupyter_jobs.resources import threads_per_run, usable_cores
-from jupyter_jobs.runner.rundir import Kernel, RunSpec
+from jupyter_jobs.errors import Unavailable
+from jupyter_jobs.model import Json
+from jupyter_jobs.resources import delegated_group, threads_per_run, usable_cores
+from jupyter_jobs.runner.rundir import Kernel, Resources, RunSpec
 from jupyter_jobs.settings import Jobs
 from jupyter_jobs.snapshot.freeze import tree_path
 from jupyter_jobs.snapshot.names import os_name
 from jupyter_jobs.snapshot.workspace import probe_workspace, workspace_spec
 from jupyter_jobs.sockets import HINTS_SOCKET, KERNEL_SOCKETS, socket_directory
-from jupyter_jobs.store import jobs, runs
-from jupyter_jobs.store.jobs import JobSpec
+from jupyter_jobs.store.jobs import Frozen
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 DATA_VARIABLE = "JUPYTER_JOBS_DATA"
 
 
 class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the store knows about a run and its job."""
+    """What the store knows about an attempt of a run, and about its job."""
 
-    run: Run
-    job: Job
-    spec: JobSpec
-
-
-def facts_of(conn: Connection, run: str) -> RunFacts:
-    """Read what `make_run` needs. Raises `NotFound` when the run is gone."""
-    found = runs.get(conn, run)
-    job = jobs.get(conn, found.job) if found else None
-    spec = jobs.get_spec(conn, found.job) if found else None
-    if found is None or job is None or spec is None:
-        raise NotFound(f"There is no run {run}.", code="run_not_found", run=run)
-    return RunFacts(run=found, job=job, spec=spec)
+    run: str
+    attempt: int
+    parameters: dict[str, Json]
+    label: str
+    job: Frozen
 
 
-def make_run(facts: RunFacts, settings: Jobs, attempt: int, *, parallel: int) -> RunSpec:
+def make_run(facts: RunFacts, settings: Jobs, *, parallel: int) -> RunSpec:
     """The run directory's `run.json`; `parallel` is how many runs share this machine. Looks at disks: call it off the event loop.
 
     Raises `NotFound`, `Unavailable` (`job_files_missing`), and what `probe_workspace` and `workspace_spec` raise.
     """
     data_dir = Path(settings.data_dir).absolute()
-    job, spec, run = facts.job, facts.spec, facts.run
+    job, spec = facts.job, facts.job.spec
     files = job_dir(data_dir, job.id)
     try:
         submitted: dict[str, str] = json.loads((files / "variables.json").read_bytes())
@@ -60,20 +50,22 @@ def make_run(facts: RunFacts, settings: Jobs, attempt: int, *, parallel: int) ->
         raise Unavailable(f"The files of job {job.id} are no longer in {files}.", code="job_files_missing", mend="Make the job again.") from error
     mode, _ = probe_workspace(data_dir, settings.workspace)
     sockets = socket_directory(data_dir)
+    asked = spec.request.resources
+    threads = threads_per_run(settings.threads_per_run, usable_cores(), parallel, asked.cpu)
     return RunSpec(
-        run=run.id,
+        run=facts.run,
         job=job.id,
-        attempt=attempt,
+        attempt=facts.attempt,
         notebook=str(files / "notebook.ipynb"),
         notebook_path=job.notebook,
-        parameters=run.parameters,
-        label=run.label,
+        parameters=facts.parameters,
+        label=facts.label,
         kernel=msgspec.convert(msgspec.to_builtins(spec.kernel), Kernel),
         variables_file=str(files / "variables.json"),
-        extra_env=extra_variables(submitted | spec.kernel.env, data_dir, threads_per_run(settings.threads_per_run, usable_cores(), parallel)),
+        extra_env=extra_variables(submitted | spec.kernel.env, data_dir, threads),
         record=job.record,
-        time_limit=spec.time_limit,
-        cell_timeout=spec.cell_timeout,
+        time_limit=job.time_limit,
+        cell_timeout=job.cell_timeout,
         workspace=workspace_spec(
             data_dir,
             mode=mode,
@@ -87,8 +79,12 @@ def make_run(facts: RunFacts, settings: Jobs, attempt: int, *, parallel: int) ->
             keep=[sockets, Path(jupyter_runtime_dir())],
             partial=spec.project.mode == "files",
         ),
+        resources=Resources(cpu=asked.cpu, memory=asked.memory, storage=asked.storage),
+        cgroup="" if asked.cpu is None and asked.memory is None else str(delegated_group() or ""),
         socket_dir=str(sockets / KERNEL_SOCKETS),
         hints=str(sockets / HINTS_SOCKET),
+        max_log_bytes=settings.max_log_bytes,
+        max_stream_bytes=settings.max_stream_bytes,
     )
 
 

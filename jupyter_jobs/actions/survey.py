@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import msgspec
 
-from jupyter_jobs.model import Finding, FolderSize, IgnoredPath, LivePath, NamedInput, ProjectChoice
-from jupyter_jobs.snapshot.freeze import preview_project
+from jupyter_jobs.model import Finding, FolderSize, IgnoredPath, LivePath, NamedInput, ProjectChoice, Snapshot
+from jupyter_jobs.snapshot.freeze import ProjectPreview, freeze_listed, preview_project
 from jupyter_jobs.snapshot.inputs import escaping_paths, named_inputs
 from jupyter_jobs.snapshot.notebook import read_notebook
+
+
+class ProjectArguments(TypedDict):
+    """What a person says about a project, and the limits."""
+
+    exclude: Sequence[str]
+    include: Sequence[str]
+    live: Sequence[LivePath]
+    max_bytes: int
+    max_files: int
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,19 +38,20 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     escaping: list[Finding]
 
 
-def survey_project(
-    data_dir: Path,
-    choice: ProjectChoice,
-    *,
-    notebook: Path,
-    exclude: Sequence[str],
-    include: Sequence[str],
-    live: Sequence[LivePath],
-    max_bytes: int,
-    max_files: int,
-) -> Survey:
+def survey_project(data_dir: Path, choice: ProjectChoice, *, notebook: Path, **rules: Unpack[ProjectArguments]) -> Survey:
     """Look at a project without freezing it. Raises what `preview_project` raises."""
-    found = preview_project(data_dir, choice, exclude=exclude, include=include, live=live, max_bytes=max_bytes, max_files=max_files)
+    found = preview_project(data_dir, choice, **rules)
+    return _survey(found, choice, notebook, rules["live"])
+
+
+def survey_and_freeze(data_dir: Path, choice: ProjectChoice, *, notebook: Path, **rules: Unpack[ProjectArguments]) -> tuple[Survey, Snapshot]:
+    """Look at a project and freeze just what was looked at. Raises what `preview_project` and `freeze_project` raise."""
+    found = preview_project(data_dir, choice, **rules)
+    survey = _survey(found, choice, notebook, rules["live"])
+    return survey, freeze_listed(data_dir, found.listing, max_bytes=rules["max_bytes"], max_files=rules["max_files"])
+
+
+def _survey(found: ProjectPreview, choice: ProjectChoice, notebook: Path, live: Sequence[LivePath]) -> Survey:
     cells = [(number, str(cell.source)) for number, cell in enumerate(read_notebook(notebook).cells, 1) if cell.cell_type == "code"]
     inputs = named_inputs(cells, notebook.parent, choice, found.listing, live=live)
     left_out = [_left_out(each) for each in inputs if each.state == "ignored"]

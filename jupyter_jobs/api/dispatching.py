@@ -8,12 +8,10 @@ from collections.abc import Awaitable, Callable
 
 from sqlalchemy import Engine
 
-from jupyter_jobs.dispatcher.lease import my_lease
 from jupyter_jobs.dispatcher.process import ensure_dispatcher
 from jupyter_jobs.dispatcher.socket import dispatcher_appeared, nudge, subscribe
-from jupyter_jobs.lifecycle import ACTIVE, RunState
 from jupyter_jobs.settings import Jobs
-from jupyter_jobs.store import dispatcher, runs
+from jupyter_jobs.store import dispatcher, queue
 from jupyter_jobs.store.database import read
 
 BRIEF_SECONDS = 1.0
@@ -39,8 +37,8 @@ def tell_dispatcher(engine: Engine, settings: Jobs) -> None:
     Raises `Unavailable` when one is needed and cannot be had.
     """
     with read(engine) as conn:
-        waiting = runs.count(conn, ACTIVE | {RunState.QUEUED})
-    if waiting:
+        needed = queue.demand(conn)
+    if needed:
         ensure_dispatcher(settings)
     else:
         nudge(settings)
@@ -48,6 +46,8 @@ def tell_dispatcher(engine: Engine, settings: Jobs) -> None:
 
 def dispatcher_was_killed(engine: Engine) -> bool:
     """Whether the last dispatcher of this host ended without giving its lease back. One that was stopped did, and stays stopped."""
+    from jupyter_jobs.dispatcher.lease import my_lease
+
     with read(engine) as conn:
         held = dispatcher.current(conn)
     return held is not None and held.host == my_lease().host

@@ -115,6 +115,8 @@ class JobsHandler(ExtensionHandlerMixin, APIHandler):
             route, values = find_route(ROUTES, self.request.method, below)
             await PERMITTED[route.permission](self, route, values)
         except JobsError as error:
+            if seconds := error.detail.get("retry_after"):
+                self.set_header("Retry-After", str(seconds))
             self._fail(error.status, ErrorBody(code=error.code, message=error.message, mend=error.mend, detail=error.detail))
         except (web.HTTPError, StreamClosedError):
             raise

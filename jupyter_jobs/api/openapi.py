@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from `ROUTES` and the structs: `python -m jupyter_jobs.api.openapi > docs/openapi.json`."""
+"""The OpenAPI document, made from a URL table and the structs: `python -m jupyter_jobs.api > docs/openapi.json`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 
 from jupyter_jobs import model
-from jupyter_jobs.api.routes import ROUTES
 from jupyter_jobs.api.table import Route
 from jupyter_jobs.version import __version__
 
@@ -20,10 +19,10 @@ BESIDES: list[type[msgspec.Struct]] = [model.ErrorBody, model.RunLine, model.Eve
 """Structs that no response names: of errors and of streams."""
 
 
-def document() -> Schema:
-    """The document as plain dicts and lists."""
+def document(routes: tuple[Route, ...]) -> Schema:
+    """The document of these routes as plain dicts and lists."""
     paths: dict[str, Schema] = {}
-    for route in ROUTES:
+    for route in routes:
         paths.setdefault(f"/{route.path}", {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
@@ -34,26 +33,26 @@ def document() -> Schema:
         },
         "servers": [{"url": "/jupyter-jobs/api"}],
         "paths": paths,
-        "components": {"schemas": _components()},
+        "components": {"schemas": _components(routes)},
     }
 
 
 @cache
-def document_text() -> str:
+def document_text(routes: tuple[Route, ...]) -> str:
     """The document as JSON text, as it is committed."""
-    return json.dumps(document(), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(document(routes), indent=1, ensure_ascii=False) + "\n"
 
 
-def _components() -> Schema:
+def _components(routes: tuple[Route, ...]) -> Schema:
     structs = list(BESIDES)
-    for route in ROUTES:
+    for route in routes:
         structs += [struct for struct in (route.body, route.response) if isinstance(struct, type)]
     _, components = msgspec.json.schema_components(structs, ref_template=_REFERENCE)
     for name, schema in components.items():
         described = getattr(model, name, None)
         if "description" in schema and described is not None:
             schema["description"] = inspect.cleandoc(described.__doc__)
-        if described is not None and issubclass(described, model.Struct):
+        if described is not None and issubclass(described, model.Struct) and not described.__struct_config__.forbid_unknown_fields:
             # we always send every field
             schema["required"] = list(schema["properties"])
     return dict(sorted(components.items()))
@@ -120,9 +119,3 @@ def _error() -> Schema:
 
 def _reference(struct: type[msgspec.Struct]) -> Schema:
     return {"$ref": _REFERENCE.format(name=struct.__name__)}
-
-
-if __name__ == "__main__":
-    import sys
-
-    sys.stdout.write(document_text())

@@ -1,4 +1,7 @@
-"""The whole URL table, below `<base_url>jupyter-jobs/api/`, and its endpoints: plain functions `(context, request) -> answer`."""
+"""The whole URL table, below `<base_url>jupyter-jobs/api/`, and its endpoints: plain functions `(context, request) -> answer`.
+
+What making and listing jobs does not need is imported where it is used: the command line goes through this table too, and is waited for.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,14 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from jupyter_jobs import model
-from jupyter_jobs.actions import create, health, inspect, jobs, results, runs
+from jupyter_jobs.actions import create, inspect, jobs, runs
 from jupyter_jobs.actions.context import Context
 from jupyter_jobs.api.answers import Document, Stream, file_document
-from jupyter_jobs.api.pages import page_of
-from jupyter_jobs.api.streams import EventStream, job_log, run_log
 from jupyter_jobs.api.table import Route
 from jupyter_jobs.model import Request
 
 Limit = Annotated[int, Meta(ge=1, le=1000, description="how many at most")]
+Number = Annotated[int, Meta(ge=0, le=2**31, description="an attempt's number, counted from 1; 0: the present one")]
 Seq = Annotated[int, Meta(ge=0, le=2**53, description="the `seq` of the last event that is known")]
 
 
@@ -90,31 +92,72 @@ class OneRun(Request, frozen=True, kw_only=True):
     run: str
 
 
+class RunAttempt(Request, frozen=True, kw_only=True):
+    """`attempt`: an earlier one than the present."""
+
+    run: str
+    attempt: Number = 0
+
+
+class AskQueue(Request, frozen=True, kw_only=True):
+    after: str = ""
+    limit: Limit = 100
+
+
+class MoveInQueue(Request, frozen=True, kw_only=True):
+    body: model.MoveRun
+
+
+class ChangeOneJob(Request, frozen=True, kw_only=True):
+    job: str
+    body: model.ChangeJob
+
+
+class AddJobRuns(Request, frozen=True, kw_only=True):
+    job: str
+    body: model.AddRuns
+
+
+class RerunJob(Request, frozen=True, kw_only=True):
+    job: str
+    body: model.Rerun
+
+
+class ExtendRun(Request, frozen=True, kw_only=True):
+    run: str
+    body: model.Extend
+
+
 class RunEvents(Request, frozen=True, kw_only=True):
     run: str
     after: Seq = 0
 
 
 class RunLogs(Request, frozen=True, kw_only=True):
-    """As `JobLogs`, for one run."""
+    """As `JobLogs`, for one run; of all its attempts, or of one `attempt`."""
 
     run: str
+    attempt: Number = 0
     follow: bool = True
     download: bool = False
     last: Annotated[str, Meta(max_length=20_000)] = ""
 
 
 class RunHtml(Request, frozen=True, kw_only=True):
-    """`inline`: one page that needs nothing beside it, to save or send."""
+    """`inline`: one page that needs nothing beside it, to save or send. `attempt`: an earlier one than the present."""
 
     run: str
+    attempt: Number = 0
     inline: bool = False
     theme: Literal["auto", "light", "dark"] = "auto"
 
 
 class RunFilePath(Request, frozen=True, kw_only=True):
+    """`attempt`: an earlier one than the present."""
+
     run: str
     path: str
+    attempt: Number = 0
 
 
 class CopyRunFiles(Request, frozen=True, kw_only=True):
@@ -138,6 +181,8 @@ class FollowEvents(Request, frozen=True, kw_only=True):
 
 
 def get_health(context: Context, request: Nothing) -> model.Health:
+    from jupyter_jobs.actions import health
+
     return health.health(context)
 
 
@@ -177,11 +222,67 @@ def delete_job(context: Context, request: DeleteJob) -> None:
     jobs.delete_job(context, request.job, cancel=request.cancel)
 
 
+def change_job(context: Context, request: ChangeOneJob) -> model.Job:
+    return jobs.change_job(context, request.job, request.body)
+
+
+def add_runs(context: Context, request: AddJobRuns) -> model.Job:
+    from jupyter_jobs.actions import rerun
+
+    return rerun.add_runs(context, request.job, request.body)
+
+
+def rerun_job(context: Context, request: RerunJob) -> model.Job:
+    from jupyter_jobs.actions import rerun
+
+    return rerun.rerun_job(context, request.job, request.body.which)
+
+
+def rerun_run(context: Context, request: OneRun) -> model.Run:
+    from jupyter_jobs.actions import rerun
+
+    return rerun.rerun_run(context, request.run)
+
+
+def extend_run(context: Context, request: ExtendRun) -> model.Run:
+    return runs.extend_run(context, request.run, request.body.seconds)
+
+
+def list_attempts(context: Context, request: OneRun) -> model.AttemptList:
+    return runs.run_attempts(context, request.run)
+
+
+def show_queue(context: Context, request: AskQueue) -> model.Queue:
+    from jupyter_jobs.actions import queue
+
+    return queue.show_queue(context, after=request.after, limit=request.limit)
+
+
+def pause_queue(context: Context, request: Nothing) -> model.Queue:
+    from jupyter_jobs.actions import queue
+
+    return queue.pause_queue(context)
+
+
+def resume_queue(context: Context, request: Nothing) -> model.Queue:
+    from jupyter_jobs.actions import queue
+
+    return queue.resume_queue(context)
+
+
+def move_run(context: Context, request: MoveInQueue) -> model.Queue:
+    from jupyter_jobs.actions import queue
+
+    return queue.move_run(context, request.body)
+
+
 def cancel_job(context: Context, request: OneJob) -> model.Job:
     return jobs.cancel_job(context, request.job)
 
 
 def show_snapshot(context: Context, request: OneJob) -> model.SnapshotView:
+    from jupyter_jobs.actions import results
+
     return results.snapshot_view(context, request.job)
 
 
@@ -191,6 +292,12 @@ def list_runs(context: Context, request: ListRuns) -> model.RunList:
 
 def show_run(context: Context, request: OneRun) -> model.Run:
     return runs.show_run(context, request.run)
+
+
+def show_usage(context: Context, request: OneRun) -> model.Usage:
+    from jupyter_jobs.actions import usage
+
+    return usage.run_usage(context, request.run)
 
 
 def cancel_run(context: Context, request: OneRun) -> model.Run:
@@ -210,45 +317,61 @@ def list_run_events(context: Context, request: RunEvents) -> model.EventList:
 
 
 def follow_events(context: Context, request: FollowEvents) -> Stream:
+    from jupyter_jobs.api.streams import EventStream
+
     job = jobs.show_job(context, request.job).id if request.job else ""
     return EventStream(context, job, request.last if request.last is not None else request.after)
 
 
 def follow_job_logs(context: Context, request: JobLogs) -> Stream:
+    from jupyter_jobs.api.streams import job_log
+
     return job_log(context, request.job, follow=request.follow, last=request.last)
 
 
 def follow_run_logs(context: Context, request: RunLogs) -> Stream:
-    return run_log(context, request.run, follow=request.follow, last=request.last)
+    from jupyter_jobs.api.streams import run_log
+
+    return run_log(context, request.run, follow=request.follow, last=request.last, attempt=request.attempt)
 
 
 def show_html(context: Context, request: RunHtml) -> Document:
-    page = page_of(context, request.run, inline=request.inline, theme=request.theme)
+    from jupyter_jobs.api.pages import page_of
+
+    page = page_of(context, request.run, inline=request.inline, theme=request.theme, attempt=request.attempt)
     return file_document(page, "text/html; charset=utf-8", etag=page.stem)
 
 
-def get_notebook(context: Context, request: OneRun) -> Document:
-    path = results.run_notebook(context, request.run)
+def get_notebook(context: Context, request: RunAttempt) -> Document:
+    from jupyter_jobs.actions import results
+
+    path = results.run_notebook(context, request.run, request.attempt)
     return file_document(path, "application/x-ipynb+json", attachment=f"{request.run}.ipynb")
 
 
-def list_files(context: Context, request: OneRun) -> model.RunFiles:
-    return results.run_files(context, request.run)
+def list_files(context: Context, request: RunAttempt) -> model.RunFiles:
+    from jupyter_jobs.actions import results
+
+    return results.run_files(context, request.run, request.attempt)
 
 
 def get_file(context: Context, request: RunFilePath) -> Document:
-    path = results.open_file(context, request.run, request.path)
+    from jupyter_jobs.actions import results
+
+    path = results.open_file(context, request.run, request.path, request.attempt)
     return file_document(path, "application/octet-stream", attachment=path.name)
 
 
 def copy_files(context: Context, request: CopyRunFiles) -> model.CopiedFiles:
+    from jupyter_jobs.actions import results
+
     return results.copy_files(context, request.run, request.body)
 
 
 def get_openapi(context: Context, request: Nothing) -> Document:
     from jupyter_jobs.api.openapi import document_text
 
-    text = document_text().encode()
+    text = document_text(ROUTES).encode()
     return Document("application/json", lambda: iter([text]))
 
 
@@ -264,21 +387,32 @@ def _routes() -> Iterator[Route]:
     yield Route("listJobs", "GET", "jobs", list_jobs, ListJobs, model.JobList, "read")
     yield Route("createJob", "POST", "jobs", create_job, MakeJob, model.Job, "execute", status=201, slow=True)
     yield Route("showJob", "GET", "jobs/{job}", show_job, OneJob, model.Job, "read")
+    yield Route("changeJob", "PATCH", "jobs/{job}", change_job, ChangeOneJob, model.Job, "write")
     yield Route("deleteJob", "DELETE", "jobs/{job}", delete_job, DeleteJob, "nothing", "write", status=204, slow=True)
     yield Route("cancelJob", "POST", "jobs/{job}/cancel", cancel_job, OneJob, model.Job, "write")
+    yield Route("rerunJob", "POST", "jobs/{job}/rerun", rerun_job, RerunJob, model.Job, "execute", status=201)
+    yield Route("addRuns", "POST", "jobs/{job}/runs", add_runs, AddJobRuns, model.Job, "execute", status=201, slow=True)
     yield Route("listRuns", "GET", "jobs/{job}/runs", list_runs, ListRuns, model.RunList, "read")
     yield Route("followJobLogs", "GET", "jobs/{job}/logs", follow_job_logs, JobLogs, "stream", "read")
     yield Route("listJobEvents", "GET", "jobs/{job}/events", list_job_events, JobEvents, model.EventList, "read")
     yield Route("showSnapshot", "GET", "jobs/{job}/snapshot", show_snapshot, OneJob, model.SnapshotView, "read", slow=True)
     yield Route("showRun", "GET", "runs/{run}", show_run, OneRun, model.Run, "read")
     yield Route("cancelRun", "POST", "runs/{run}/cancel", cancel_run, OneRun, model.Run, "write")
+    yield Route("rerunRun", "POST", "runs/{run}/rerun", rerun_run, OneRun, model.Run, "execute", status=201)
+    yield Route("extendRun", "POST", "runs/{run}/extend", extend_run, ExtendRun, model.Run, "write")
+    yield Route("listAttempts", "GET", "runs/{run}/attempts", list_attempts, OneRun, model.AttemptList, "read")
     yield Route("followRunLogs", "GET", "runs/{run}/logs", follow_run_logs, RunLogs, "stream", "read")
+    yield Route("showUsage", "GET", "runs/{run}/usage", show_usage, OneRun, model.Usage, "read")
     yield Route("listRunEvents", "GET", "runs/{run}/events", list_run_events, RunEvents, model.EventList, "read")
     yield Route("showHtml", "GET", "runs/{run}/html", show_html, RunHtml, "document", "read", slow=True)
-    yield Route("getNotebook", "GET", "runs/{run}/notebook", get_notebook, OneRun, "document", "read", slow=True)
-    yield Route("listFiles", "GET", "runs/{run}/files", list_files, OneRun, model.RunFiles, "read")
+    yield Route("getNotebook", "GET", "runs/{run}/notebook", get_notebook, RunAttempt, "document", "read", slow=True)
+    yield Route("listFiles", "GET", "runs/{run}/files", list_files, RunAttempt, model.RunFiles, "read")
     yield Route("getFile", "GET", "runs/{run}/files/{path}", get_file, RunFilePath, "document", "read", slow=True)
     yield Route("copyFiles", "POST", "runs/{run}/files/copy", copy_files, CopyRunFiles, model.CopiedFiles, "write", slow=True)
+    yield Route("showQueue", "GET", "queue", show_queue, AskQueue, model.Queue, "read")
+    yield Route("pauseQueue", "POST", "queue/pause", pause_queue, Nothing, model.Queue, "write")
+    yield Route("resumeQueue", "POST", "queue/resume", resume_queue, Nothing, model.Queue, "write")
+    yield Route("moveRun", "POST", "queue/move", move_run, MoveInQueue, model.Queue, "write")
     yield Route("listEvents", "GET", "events", list_events, AllEvents, model.EventList, "read")
     yield Route("followEvents", "GET", "events/stream", follow_events, FollowEvents, "stream", "read")
     yield Route("openapi", "GET", "openapi.json", get_openapi, Nothing, "document", "read")

@@ -15,7 +15,9 @@ from jupyter_jobs.actions.context import Context
 from jupyter_jobs.actions.places import run_dir
 from jupyter_jobs.api.answers import Batch, Document, Message
 from jupyter_jobs.errors import BadInput
-from jupyter_jobs.model import LogLine, RunLine
+from jupyter_jobs.model import RunLine
+from jupyter_jobs.runner import capped
+from jupyter_jobs.runner.rundir import LogRecord
 from jupyter_jobs.store import events
 from jupyter_jobs.store.database import read
 from jupyter_jobs.store.runs import RunMark
@@ -26,7 +28,7 @@ BATCH_BYTES = 256 * 1024
 
 @dataclass
 class _Place:
-    """How far the log of a run has been read: the attempt and the offset in bytes in its `log.jsonl`."""
+    """How far the log of a run has been read: the attempt and the offset in its log, as `runner.capped` counts it."""
 
     attempt: int
     offset: int
@@ -42,13 +44,14 @@ class LogStream:
     """The lines of some runs of a job, until all have ended. A message's id is `A-B,C-D;NUMBER:ATTEMPT:OFFSET;…`: the runs that were sent whole, as
     ranges, and how far those under way were; so it stays short however many runs a job has. It means something to us alone."""
 
-    def __init__(self, job: str, marks: Marks, folder: Folder, *, name: str, follow: bool, last: str, prefix: bool) -> None:
+    def __init__(self, job: str, marks: Marks, folder: Folder, *, name: str, follow: bool, last: str, prefix: bool, first: int = 1) -> None:
         self.job = job
         self._name = name
         self._marks = marks
         self._folder = folder
         self._follow = follow
         self._prefix = prefix
+        self._first = first
         self._whole, self._places = _read_position(last)
 
     def read(self) -> Batch:
@@ -60,10 +63,9 @@ class LogStream:
             if mark.number in self._whole:
                 continue
             all_ended = all_ended and mark.ended
-            place = self._places.setdefault(mark.number, _Place(1, 0))
+            place = self._places.setdefault(mark.number, _Place(self._first, 0))
             while place.attempt <= mark.attempt:
-                log = self._folder(mark, place.attempt) / "log.jsonl"
-                for line, offset in _read_lines(log, place.offset, left):
+                for line, offset in capped.read(self._folder(mark, place.attempt), place.offset, left):
                     left -= offset - place.offset
                     place.offset = offset
                     messages.append(Message("line", _of_run(line, mark.id), self._position()))
@@ -88,13 +90,13 @@ class LogStream:
     def _texts(self) -> Iterator[bytes]:
         """The runs one after the other; with a prefix where a line begins, because pieces of a line follow each other."""
         for mark in self._marks(0):
-            for attempt in range(1, mark.attempt + 1):
+            for attempt in range(self._first, mark.attempt + 1):
                 at_start = True
                 offset = 0
-                log = self._folder(mark, attempt) / "log.jsonl"
+                folder = self._folder(mark, attempt)
                 while True:
                     parts: list[str] = []
-                    for line, after in _read_lines(log, offset, BATCH_BYTES):
+                    for line, after in capped.read(folder, offset, BATCH_BYTES):
                         parts += [f"{mark.id}: " if self._prefix and at_start else "", line.text, line.end]
                         at_start = line.end != ""
                         offset = after
@@ -107,7 +109,7 @@ class LogStream:
         return ";".join([str(self._whole), *under_way])
 
 
-def _of_run(line: LogLine, run: str) -> RunLine:
+def _of_run(line: LogRecord, run: str) -> RunLine:
     return RunLine(at=line.at, stream=line.stream, text=line.text, end=line.end, cell=line.cell, run=run)
 
 
@@ -150,29 +152,6 @@ def _read_position(text: str) -> tuple[_Ranges, dict[int, _Place]]:
     return whole, found
 
 
-_line = msgspec.json.Decoder(LogLine)
-
-
-def _read_lines(log: Path, offset: int, limit: int) -> Iterator[tuple[LogLine, int]]:
-    """Whole lines of `log` from `offset` on, each with the offset after it; stops after `limit` bytes. A log that does not exist yet is empty."""
-    try:
-        file = log.open("rb")
-    except FileNotFoundError:
-        return
-    with file:
-        file.seek(offset)
-        while limit > 0:
-            data = file.readline()
-            if not data.endswith(b"\n"):
-                return
-            offset += len(data)
-            limit -= len(data)
-            try:
-                yield _line.decode(data), offset
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                yield LogLine(at=0, stream="system", text="(a damaged line of the log)"), offset
-
-
 def job_log(context: Context, job: str, *, follow: bool, last: str) -> LogStream:
     """The logs of all runs of a job, merged. Raises `NotFound`, and `BadInput` for an id that is none of ours."""
     job = jobs.show_job(context, job).id
@@ -183,14 +162,22 @@ def job_log(context: Context, job: str, *, follow: bool, last: str) -> LogStream
     return LogStream(job, marks, partial(_folder, context.data_dir), name=job, follow=follow, last=last, prefix=True)
 
 
-def run_log(context: Context, run: str, *, follow: bool, last: str) -> LogStream:
-    """The log of one run, over its attempts. Raises as `job_log`."""
+def run_log(context: Context, run: str, *, follow: bool, last: str, attempt: int = 0) -> LogStream:
+    """The log of one run, over its attempts, or of one of them. Raises as `job_log`, and `NotFound` for an attempt that there was none of."""
     found = runs.show_run(context, run)
+    if attempt:
+        runs.check_attempt(found, attempt)
 
     def marks(_first: int) -> Sequence[RunMark]:
-        return [mark for mark in runs.run_marks(context, found.job, first=found.number) if mark.number == found.number]
+        mark = runs.run_mark(context, found.id)
+        if mark is None:
+            return []
+        if 0 < attempt < mark.attempt or (attempt and mark.ended):
+            return [msgspec.structs.replace(mark, attempt=attempt, ended=True)]
+        return [mark]
 
-    return LogStream(found.job, marks, partial(_folder, context.data_dir), name=found.id, follow=follow, last=last, prefix=False)
+    folder = partial(_folder, context.data_dir)
+    return LogStream(found.job, marks, folder, name=found.id, follow=follow, last=last, prefix=False, first=attempt or 1)
 
 
 def _folder(data_dir: Path, mark: RunMark, attempt: int) -> Path:

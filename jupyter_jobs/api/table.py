@@ -13,7 +13,7 @@ import msgspec
 from jupyter_jobs.errors import BadInput, JobsError, NotFound, TooLarge
 from jupyter_jobs.model import Request
 
-Method = Literal["GET", "POST", "DELETE"]
+Method = Literal["GET", "POST", "PATCH", "DELETE"]
 Permission = Literal["read", "write", "execute"]
 
 MAX_BODY = 16 << 20

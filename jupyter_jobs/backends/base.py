@@ -10,10 +10,12 @@ import msgspec
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What a backend can do. `survives`: its runs go on without the dispatcher. `shares_memory`: they use this machine's memory."""
+    """What a backend can do. `survives`: its runs go on without the dispatcher. `shares_memory`: they use this machine's memory.
+    `notifies`: `notify` reaches them."""
 
     survives: bool
     shares_memory: bool
+    notifies: bool = False
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +75,11 @@ class Backend(Protocol):
 
     async def cancel(self, handle: Handle, *, force: bool = False) -> None:
         """Ask the runner to end its run, which leaves the notebook and a result; with `force` end everything of the run at once."""
+        ...
+
+    async def notify(self, handle: Handle) -> None:
+        """Tell the runner that `limits.json` in its run directory has changed. It has written an event already, so it listens. One that has ended is
+        none's harm."""
         ...
 
     async def memory(self, handle: Handle) -> int:

@@ -43,7 +43,7 @@ class LocalBackend:
     """The built-in backend. `forks` forks runners where that is possible; `command` starts one otherwise, the run directory is added to it."""
 
     name = "local"
-    capabilities = Capabilities(survives=True, shares_memory=True)
+    capabilities = Capabilities(survives=True, shares_memory=True, notifies=True)
 
     def __init__(self, command: Sequence[str] = (), forks: Forks | None = None) -> None:
         # -P: the run directory, which is the working directory, is no place to import from
@@ -105,12 +105,12 @@ class LocalBackend:
     def _find(self, submission: Submission) -> Handle | None:
         # a runner begins by claiming its directory: if we are first, none ever begins there
         try:
-            if rundir.claim(submission.directory, rundir.Identity(pid=0)):
-                return None
+            rundir.claim(submission.directory, rundir.Identity(pid=0))
             found = rundir.read_identity(submission.directory / rundir.RUNNER)
         except FileNotFoundError:
             return None
-        if found is None or found.pid == 0:
+        ended = (submission.directory / rundir.RESULT).exists()
+        if found is None or (found.pid == 0 and not ended):
             return None
         boot = submission.boot or processes.boot_id()
         return _handle(submission, Process(host=processes.here(), boot=boot, pid=found.pid, started=found.started))
@@ -164,6 +164,9 @@ class LocalBackend:
             await self._kill(handle, process if processes.alive(process) else None)
         else:
             processes.send(process, signal.SIGTERM)
+
+    async def notify(self, handle: Handle) -> None:
+        processes.send(_process(handle), signal.SIGUSR1)
 
     async def memory(self, handle: Handle) -> int:
         return await asyncio.to_thread(_resident, handle)

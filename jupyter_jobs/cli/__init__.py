@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import gc
+import re
 import sys
 from importlib import import_module
+
+from jupyter_jobs.cli.quantities import cores, size
 
 OK, FAILED, BAD_INPUT, CANCELED = 0, 1, 2, 130
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command. Exit codes: 0 all complete, 1 a run failed, 2 bad input, 130 canceled."""
+    """Run one command. Exit codes: 0 all complete, 1 a run failed, 2 bad input, 130 canceled. Without `argv` we are the whole program."""
+    if argv is not None:
+        return _command(argv)
+    # what was imported lives to the end: looking for garbage in it, again and again and once more at exit, costs a quarter of a short life
+    gc.set_threshold(50_000)
+    try:
+        return _command(sys.argv[1:])
+    finally:
+        gc.freeze()
+
+
+def _command(argv: list[str]) -> int:
     args = build_parser().parse_args(argv)
     from jupyter_jobs.errors import JobsError
 
@@ -63,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--status", default="", help="only jobs that are queued, running, complete, failed, canceled")
     sub.add_argument("--search", default="", help="only jobs whose name or notebook holds this text")
     sub.add_argument("--limit", type=int, default=30, help="at most so many (default 30)")
-    command("show", "show:show_job", "One job: what was frozen, its runs by state.", ("JOB", "a job's id, or its beginning"))
+    command("show", "show:show", "A job: what was frozen, its runs by state. A run: its attempts.", ("JOB|RUN", "an id; a job's may be shortened"))
     sub = command("runs", "show:list_runs", "The runs of a job, with parameters and recorded values.", ("JOB", "a job's id"))
     sub.add_argument("--state", default="", help="only runs in this state")
     sub.add_argument("--sort", default="number", help="number, state, duration; with - in front the other way round")
@@ -73,10 +88,28 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("-o", "--output-dir", default="", metavar="DIR", help="copy them into this folder")
     sub = command("html", "show:html", "The executed notebook as one self-contained HTML page.", ("JOB|RUN", "an id; a job's pages go into a folder"))
     sub.add_argument("-o", "--output", default="", metavar="FILE", help="where to (default: <run>.html, <job>-html/; - for standard output)")
+    sub = command("rerun", "again:rerun", "Run again, on what was frozen: the failed runs of a job, all of them, or one.", ("JOB|RUN", "an id"))
+    sub.add_argument("--failed", action="store_true", help="of a job: only the combinations whose newest run has failed")
+    sub.add_argument("--wait", action="store_true", help="show progress until all runs have ended")
+    sub = command("add", "again:add", "Add combinations to a job, on what was frozen for it.", ("JOB", "a job's id"))
+    _values(sub)
+    sub.add_argument("-g", "--grid", default="", metavar="GRID.json", help="a parameters file")
+    sub.add_argument("--only", default="", metavar="1,3-5", help="only these of the new combinations")
+    sub.add_argument("--duplicates", action="store_true", help="also those that the job has already")
+    sub.add_argument("--wait", action="store_true", help="show progress until all runs have ended")
+    sub = command("extend", "change:extend", "Let a run under way take longer than its time limit.", ("RUN", "a run's id"))
+    sub.add_argument("by", type=duration, metavar="TIME", help="how much longer: 90s, 10m, 1h30m")
+    sub = command("priority", "change:priority", "Let a job's waiting runs start before or after those of others.", ("JOB", "a job's id"))
+    sub.add_argument("priority", type=int, metavar="N", help="-100 to 100; higher ones first, 0 is usual")
+    sub = command("queue", "change:queue", "What runs and what waits, in order; pause and resume it.")
+    sub.add_argument("verb", nargs="?", choices=("pause", "resume"), help="start nothing more, of any job; start again")
+    sub.add_argument("--limit", type=int, default=30, help="show at most so many that wait (default 30)")
+    command("usage", "usage:usage", "What a run used: CPU, memory, disk.", ("RUN", "a run's id"))
     command("cancel", "change:cancel", "Cancel a job or a run.", ("JOB|RUN", "an id"))
     sub = command("delete", "change:delete", "Delete a job with its runs and what only it had frozen.", ("JOB", "a job's id"))
     sub.add_argument("--cancel", action="store_true", help="cancel what still runs first")
-    command("doctor", "service:doctor", "What is stored where, and what could be better.")
+    sub = command("doctor", "doctor:doctor", "What is stored where, what is wrong or left over, and what mends it.")
+    sub.add_argument("--repair", action="store_true", help="mend what can be mended safely, and say what was done")
 
     dispatcher = commands.add_parser("dispatcher", help="The background process that starts runs.")
     verbs = dispatcher.add_subparsers(metavar="start|stop|status|run", required=True)
@@ -93,17 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _run_arguments(sub: argparse.ArgumentParser) -> None:
-    parameters = sub.add_argument_group("parameters")
-    parameters.add_argument(
-        "-p",
-        "--parameters",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("NAME", "VALUE"),
-        help="a value, read as papermill reads it; the same name again adds a value. Replaces the grid file's list",
-    )
-    parameters.add_argument("-r", "--parameters-raw", nargs=2, action="append", default=[], metavar=("NAME", "TEXT"), help="a text value, as it is")
+    parameters = _values(sub.add_argument_group("parameters"))
     parameters.add_argument("-g", "--grid", default="", metavar="GRID.json", help="the parameters file (default: <name>.parameters.json beside it)")
     parameters.add_argument("--no-grid", action="store_true", help="leave the parameters file aside")
     parameters.add_argument("--only", default="", metavar="1,3-5", help="only these combinations")
@@ -121,9 +144,49 @@ def _run_arguments(sub: argparse.ArgumentParser) -> None:
     results.add_argument("--name", default="", help="the job's name")
     results.add_argument("--description", default="", help="a line about it")
     limits = sub.add_argument_group("limits")
-    limits.add_argument("--time-limit", type=float, default=None, metavar="SECONDS", help="of a run")
-    limits.add_argument("--cell-timeout", type=float, default=None, metavar="SECONDS", help="of a cell")
+    limits.add_argument("--time-limit", type=duration, default=None, metavar="TIME", help="of a run: 90s, 10m, 1h30m, or seconds")
+    limits.add_argument("--cell-timeout", type=duration, default=None, metavar="TIME", help="of a cell")
+    limits.add_argument(
+        "--memory", type=size, default=None, metavar="SIZE", help="of a run: 2G, 500Mi; kept free for it, and the most that it may hold"
+    )
+    limits.add_argument(
+        "--cpu", type=cores, default=None, metavar="CORES", help="of a run: 1.5, 500m; kept free for it, and the most that it may use"
+    )
+    limits.add_argument("--storage", type=size, default=None, metavar="SIZE", help="the most that a run may write to its workspace")
+    queue = sub.add_argument_group("queue and failures")
+    queue.add_argument("--priority", type=int, default=0, metavar="N", help="-100 to 100; jobs of a higher one start first")
+    queue.add_argument("--max-parallel", type=int, default=0, metavar="N", help="at most so many runs of this job at a time")
+    queue.add_argument("--fail-fast", action="store_true", help="the first run that fails for good ends the job")
+    queue.add_argument(
+        "--retries", type=int, default=None, metavar="N", help="so many more attempts of a run that fails (default: 1, of one that was interrupted)"
+    )
+    queue.add_argument("--retry-delay", type=duration, default=None, metavar="TIME", help="before each of them (default: none)")
+    queue.add_argument("--retry-backoff", choices=("fixed", "exponential"), default=None, help="exponential: twice as long each time")
+    queue.add_argument("--retry-on", default=None, metavar="CODES", help="only after these error codes: kernel_died,memory_error (default: any)")
     sub.add_argument("--wait", action="store_true", help="show progress until all runs have ended")
+
+
+def _values(sub: argparse._ActionsContainer) -> argparse._ActionsContainer:
+    sub.add_argument(
+        "-p",
+        "--parameters",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="a value, read as papermill reads it; the same name again adds a value. Replaces the grid file's list",
+    )
+    sub.add_argument("-r", "--parameters-raw", nargs=2, action="append", default=[], metavar=("NAME", "TEXT"), help="a text value, as it is")
+    return sub
+
+
+def duration(text: str) -> float:
+    """`90`, `90s`, `10m`, `1h30m`, `2d` in seconds."""
+    found = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip().lower(), re.ASCII)
+    if found is None or not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write it like 90s, 10m or 1h30m")
+    days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 class _Version(argparse.Action):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from jupyter_jobs.lifecycle import STATE_LETTERS
 from jupyter_jobs.model import Finding, Job, LivePath, Run, RunList
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 SIGNS: dict[str, tuple[str, str]] = {
     "created": ("·", "dim"),
@@ -77,7 +80,8 @@ def seconds_text(seconds: float | None) -> str:
 
 def ago_text(at: datetime) -> str:
     """`3 min ago`; the date after a day."""
-    seconds = (datetime.now(UTC) - at).total_seconds()
+    # a clock may have been set back since
+    seconds = max(0.0, (datetime.now(UTC) - at).total_seconds())
     if seconds < 60:
         return "just now"
     if seconds < 3600:
@@ -85,6 +89,12 @@ def ago_text(at: datetime) -> str:
     if seconds < 86400:
         return f"{seconds // 3600:.0f} h ago"
     return at.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def time_text(at: datetime) -> str:
+    """A time of day here; with the date when that is not today's."""
+    local = at.astimezone()
+    return local.strftime("%H:%M:%S" if local.date() == datetime.now().astimezone().date() else "%Y-%m-%d %H:%M:%S")
 
 
 def bytes_text(count: int | None) -> str:
@@ -127,6 +137,8 @@ def live_text(path: LivePath) -> str:
 
 def runs_table(job: Job, runs: RunList) -> Table:
     """Runs with their parameters and recorded values as columns."""
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("run", no_wrap=True)
     table.add_column("state", no_wrap=True)
@@ -159,7 +171,14 @@ def print_runs(job: Job, runs: RunList) -> None:
 
 def _remark(run: Run) -> Text:
     if run.error:
-        return Text(run.error.message, "red")
+        return Text(run.error.message, "red" if run.state == "failed" else "yellow")
+    facts = []
+    if run.attempt > 1 or (run.attempt and run.state == "queued"):
+        facts.append(f"attempt {run.attempt + (run.state == 'queued')}")
     if run.state == "running":
-        return Text(f"cell {run.progress.done} of {run.progress.total}", "dim")
-    return Text("")
+        facts.append(f"cell {run.progress.done} of {run.progress.total}")
+    if run.not_before is not None:
+        facts.append(f"not before {time_text(run.not_before)}")
+    if run.rerun_of:
+        facts.append(f"again {run.rerun_of}")
+    return Text(", ".join(facts), "dim")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
-
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from jupyter_jobs import grid
 from jupyter_jobs.cli import CANCELED, FAILED, OK
@@ -19,11 +17,16 @@ from jupyter_jobs.client import Client, connect
 from jupyter_jobs.errors import BadInput, Conflict
 from jupyter_jobs.grid_values import check_values
 from jupyter_jobs.lifecycle import FINAL
-from jupyter_jobs.model import Combinations, CombinationsRequest, CreateJob, Job, LivePath
+from jupyter_jobs.model import AskRetries, Combinations, CombinationsRequest, CreateJob, Job, LivePath, Resources
 
 
 def run(args: argparse.Namespace) -> int:
     """Make a job of a notebook; with --wait show its progress until the end."""
+    return exit_code(make(args))
+
+
+def make(args: argparse.Namespace) -> Job:
+    """The job that these arguments make, as it is now: with --wait at its end. Prints what a person wants to see meanwhile."""
     refuse_inside_run()
     with connect(args.url) as client:
         if not args.json:
@@ -31,20 +34,20 @@ def run(args: argparse.Namespace) -> int:
             count = len(grid.parse_numbers(args.only)) if args.only else found.total
             over = f" over {', '.join(found.names)}" if found.names else ""
             console.print(f"{args.path}: {count} run{'s' * (count != 1)}{over}", markup=False)
-        with errors.status("freezing the project and the environment …"):
+        with errors.status("freezing the project and the environment …") if errors.is_terminal else nullcontext():
             job = create(client, args)
         if not args.json:
             console.print(f"job [bold]{job.id}[/], frozen from {job.project}", soft_wrap=True)
             print_findings(job.notes)
         if not args.wait:
             print_json(job) if args.json else console.print(f"jupyter jobs show {job.id}", style="dim")
-            return OK
+            return job
         job = wait(client, job, show=not args.json)
         if args.json:
             print_json(job)
         else:
             print_runs(job, client.runs(job.id, limit=1000))
-        return exit_code(job)
+        return job
 
 
 def refuse_inside_run() -> None:
@@ -73,7 +76,7 @@ def create(client: Client, args: argparse.Namespace) -> Job:
             name=args.name,
             description=args.description,
             kernel=args.kernel,
-            project=args.project if args.url or not args.project else os.path.abspath(Path(args.project).expanduser()),  # noqa: PTH100  (links stay links)
+            project=args.project if args.url or not args.project else os.path.abspath(_expanded(args.project)),  # noqa: PTH100  (links stay links)
             include=args.include,
             exclude=args.exclude,
             live=live,
@@ -86,8 +89,25 @@ def create(client: Client, args: argparse.Namespace) -> Job:
             time_limit=args.time_limit,
             cell_timeout=args.cell_timeout,
             accept_drift=args.accept_drift,
+            retries=retries(args),
+            priority=args.priority,
+            max_parallel=args.max_parallel,
+            fail_fast=args.fail_fast,
+            resources=Resources(cpu=args.cpu, memory=args.memory, storage=args.storage),
         )
     )
+
+
+def retries(args: argparse.Namespace) -> AskRetries | None:
+    """The policy that these arguments name; None where they name none. Raises BadInput for options that mean nothing without --retries."""
+    besides = {"--retry-delay": args.retry_delay, "--retry-backoff": args.retry_backoff, "--retry-on": args.retry_on}
+    if args.retries is None:
+        for option, value in besides.items():
+            if value is not None:
+                raise BadInput(f"{option} says nothing without --retries.", mend="Add --retries N.", field="retries")
+        return None
+    codes = [] if args.retry_on in (None, "any") else [code.strip() for code in args.retry_on.split(",") if code.strip()]
+    return AskRetries(attempts=args.retries, delay=args.retry_delay or 0.0, backoff=args.retry_backoff or "fixed", on=codes)
 
 
 def _seen_by(client: Client, args: argparse.Namespace, path: str) -> str:
@@ -101,7 +121,7 @@ def contents_path(path: str, root: str) -> str:
 
     Raises BadInput (`outside_root`) for a file that is not below the server's root.
     """
-    given = Path(path).expanduser()
+    given = _expanded(path)
     # the working directory is known without links, while the root may be, or lead through, one
     for file, top in (
         (Path(os.path.abspath(given)), Path(os.path.abspath(root))),  # noqa: PTH100
@@ -115,6 +135,11 @@ def contents_path(path: str, root: str) -> str:
         code="outside_root",
         mend="Move it there, or pass the server by in a terminal: JUPYTER_JOBS_URL= jupyter jobs run …",
     )
+
+
+def _expanded(path: str) -> Path:
+    """`~` and `~user` replaced. What names no user stays: a file may be called so."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises RuntimeError
 
 
 def read_parameters(values: list[list[str]], texts: list[list[str]]) -> dict[str, list[object]]:
@@ -142,20 +167,34 @@ def read_value(text: str) -> object:
 
 def wait(client: Client, job: Job, *, show: bool) -> Job:
     """Follow a job to its end. The first Ctrl-C cancels the job, the second leaves it to itself."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=errors, disable=not show, transient=True) as progress, _cancel_on_interrupt(client, job):
-        task = progress.add_task("queued", total=job.total)
-        latest = job
+    # while the first run starts: at the end somebody waits
+    import rich.table  # noqa: F401
+
+    latest = job
+    with _progress(job) if show and errors.is_terminal else nullcontext(_nothing) as shown, _cancel_on_interrupt(client, job):
         for latest in client.follow(job.id):
+            shown(latest)
+    return latest
+
+
+def _nothing(job: Job) -> None:
+    """Where nobody looks on, no thread wakes to draw."""
+
+
+@contextmanager
+def _progress(job: Job) -> Iterator[Callable[[Job], None]]:
+    """A bar on the terminal, with the time at a glance; gone afterwards."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors, transient=True, refresh_per_second=4) as progress:
+        task = progress.add_task("queued", total=job.total)
+
+        def show(latest: Job) -> None:
             ended = sum(latest.counts.get(state, 0) for state in FINAL)
             progress.update(task, completed=ended, description=counts_text(latest))
-    return latest
+
+        yield show
 
 
 @contextmanager
@@ -173,7 +212,7 @@ def _cancel_on_interrupt(client: Client, job: Job) -> Iterator[None]:
 
 
 def exit_code(job: Job) -> int:
-    """0 all complete, 130 canceled, 1 a run failed."""
+    """1 a run failed, 130 canceled, else 0: all complete, or nobody waited."""
     if job.counts.get("failed"):
         return FAILED
     return CANCELED if job.counts.get("canceled") else OK

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 from rich.table import Table
+from rich.text import Text
 
 from jupyter_jobs.cli import OK
 from jupyter_jobs.cli.output import (
@@ -19,11 +20,14 @@ from jupyter_jobs.cli.output import (
     print_findings,
     print_json,
     print_runs,
+    seconds_text,
     state_text,
     strip_text,
+    time_text,
 )
-from jupyter_jobs.client import connect
+from jupyter_jobs.client import Client, connect
 from jupyter_jobs.errors import BadInput
+from jupyter_jobs.model import Job, RetryPolicy
 
 
 def list_jobs(args: argparse.Namespace) -> int:
@@ -45,10 +49,13 @@ def list_jobs(args: argparse.Namespace) -> int:
     return OK
 
 
-def show_job(args: argparse.Namespace) -> int:
-    """One job: what was frozen, its runs by state."""
+def show(args: argparse.Namespace) -> int:
+    """One job: what was frozen, its runs by state. One run: its attempts."""
+    name: str = args.job_or_run
     with connect(args.url) as client:
-        job = client.job(args.job)
+        if "-" in name:
+            return _show_run(client, name, as_json=args.json)
+        job = client.job(name)
     if args.json:
         print_json(job)
         return OK
@@ -62,12 +69,60 @@ def show_job(args: argparse.Namespace) -> int:
         "created": f"{job.created_at.astimezone():%Y-%m-%d %H:%M:%S} by {job.created_by}",
         "live": "; ".join(live_text(path) for path in job.live),
         "variables": f"{len(job.variables)} of the submitter's",
+        "limits": _limits_text(job),
+        "queue": _queue_text(job),
+        "retries": _retries_text(job.retries),
     }
     for name, value in facts.items():
         if value:
             console.print(f"  {name:12}{value}", markup=False)
     print_findings(job.notes)
     return OK
+
+
+def _show_run(client: Client, name: str, *, as_json: bool) -> int:
+    run, found = client.run(name), client.attempts(name)
+    if as_json:
+        print_json({"run": run, "attempts": found.attempts})
+        return OK
+    console.print(f"[bold]{run.id}[/]", Text(run.label), state_text(run.status))
+    again = f"again {run.rerun_of}" if run.rerun_of else ""
+    later = f"attempt {run.attempt + 1} not before {time_text(run.not_before)}" if run.not_before else ""
+    longer = f"{seconds_text(run.extended)} longer than its time limit" if run.extended else ""
+    for line in filter(None, (again, later, longer)):
+        console.print(f"  {line}")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("attempt", "state", "started", "time", ""):
+        table.add_column(column)
+    for attempt in found.attempts:
+        took = (attempt.ended_at - attempt.started_at).total_seconds() if attempt.ended_at else None
+        why = attempt.error.message if attempt.error else ""
+        table.add_row(
+            str(attempt.number), state_text(attempt.state or run.status), time_text(attempt.started_at), seconds_text(took), Text(why, "red")
+        )
+    console.print(table if found.attempts else "not started yet")
+    return OK
+
+
+def _limits_text(job: Job) -> str:
+    run = f"{seconds_text(job.time_limit)} a run" if job.time_limit else ""
+    cell = f"{seconds_text(job.cell_timeout)} a cell" if job.cell_timeout else ""
+    return ", ".join(filter(None, (run, cell)))
+
+
+def _queue_text(job: Job) -> str:
+    facts = [f"priority {job.priority}" if job.priority else "", f"at most {job.max_parallel} at a time" if job.max_parallel else ""]
+    return ", ".join(filter(None, [*facts, "ends with the first failure" if job.fail_fast else ""]))
+
+
+def _retries_text(policy: RetryPolicy) -> str:
+    if not policy.attempts:
+        return ""
+    after = ", ".join(policy.on) or "any failure"
+    wait = (
+        f", {seconds_text(policy.delay)} later{', then twice as long each time' if policy.backoff == 'exponential' else ''}" if policy.delay else ""
+    )
+    return f"{policy.attempts} after {after}{wait}"
 
 
 def list_runs(args: argparse.Namespace) -> int:

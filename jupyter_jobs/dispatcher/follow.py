@@ -13,98 +13,153 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from jupyter_jobs.backends.base import Exit
 from jupyter_jobs.dispatcher.cancel import cancel
+from jupyter_jobs.dispatcher.limits import limit
 from jupyter_jobs.dispatcher.state import Active, Dispatch, log
-from jupyter_jobs.lifecycle import RunState
-from jupyter_jobs.model import CellRef, LivePath, Progress, RunError, RunFile
-from jupyter_jobs.runner import rundir
+from jupyter_jobs.lifecycle import FINAL, RunState
+from jupyter_jobs.model import CellRef, Json, LivePath, Progress, RunError, RunFile
+from jupyter_jobs.runner import room, rundir
 from jupyter_jobs.runner.rundir import RunEvent, RunResult
-from jupyter_jobs.store import artifacts, attempts, events, runs
+from jupyter_jobs.store import artifacts, attempts, ending, events, runs
+from jupyter_jobs.store.ending import Ended
 
 LOG_TAIL = 2000
 
 
-async def follow(dispatch: Dispatch, active: Active) -> None:
+class News(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run has appended to its events. `started`: when its cells began; None if that is known already or not so yet."""
+
+    offset: int
+    began: float | None
+    started: datetime | None
+    progress: Progress | None
+    records: dict[str, Json]
+
+
+async def follow(dispatch: Dispatch, active: Active) -> Ended | None:
     """Follow a started run to its end and settle it in the store. Nothing that a run does ends this early; only cancelling the task does."""
     assert active.handle is not None
     ended = asyncio.ensure_future(dispatch.backend.wait(active.handle))
     canceling = asyncio.ensure_future(cancel(dispatch, active, ended))
+    limiting = asyncio.ensure_future(limit(dispatch, active))
     try:
         while not ended.done() and not canceling.done():
             changed = asyncio.ensure_future(active.changed.wait())
             await asyncio.wait({changed, ended, canceling}, return_when=asyncio.FIRST_COMPLETED)
             changed.cancel()
-            if active.changed.is_set():
+            if active.changed.is_set() and not ended.done():
                 active.changed.clear()
-                await _take_in(dispatch, active)
+                await take_in(dispatch, active)
                 # what comes meanwhile sets `changed` again and is read in one go, so the last always lands
                 await asyncio.wait({ended, canceling}, timeout=dispatch.limits.progress, return_when=asyncio.FIRST_COMPLETED)
         if ended.done() and (failure := ended.exception()) is not None:
             log.error("the backend lost %s: %s", active.run, failure)
         end = ended.result() if ended.done() and ended.exception() is None else Exit()
-        await _take_in(dispatch, active)
-        await settle(dispatch, active, end)
+        return await settle(dispatch, active, end)
     finally:
-        ended.cancel()
-        canceling.cancel()
-        await asyncio.gather(ended, canceling, return_exceptions=True)
+        for task in (ended, canceling, limiting):
+            task.cancel()
+        await asyncio.gather(ended, canceling, limiting, return_exceptions=True)
 
 
-async def settle(dispatch: Dispatch, active: Active, end: Exit) -> None:
+async def settle(dispatch: Dispatch, active: Active, end: Exit) -> Ended | None:
     """Write how an ended attempt ended, from `result.json`, or that it was interrupted. Tries again at each heartbeat if the store refuses."""
-    state, error, result = await asyncio.to_thread(_conclude, active, end)
-    await conclude(dispatch, active, state, error, result, end)
+    news, state, error, result = await asyncio.to_thread(_look_back, active, end)
+    return await conclude(dispatch, active, state, error, news, result, end)
 
 
 async def conclude(
-    dispatch: Dispatch, active: Active, state: RunState, error: RunError | None, result: RunResult | None = None, end: Exit | None = None
-) -> None:
-    """Move a run to a final state with all that belongs to it, in one transaction."""
+    dispatch: Dispatch,
+    active: Active,
+    state: RunState,
+    error: RunError | None,
+    news: News | None = None,
+    result: RunResult | None = None,
+    end: Exit | None = None,
+) -> Ended | None:
+    """End an attempt with all that belongs to it, in one transaction; what came of its run, None if it is no longer its run's attempt."""
     while not active.abandoned:
         try:
-            moved = await dispatch.ledger.write(_write_end, active, state, error, result, end or Exit())
+            ended = await dispatch.ledger.write(_write_end, active, state, error, news, result, end or Exit())
         except SQLAlchemyError as failure:
             log.error("the end of %s could not be stored and is tried again: %s", active.run, _reason(failure))
             await dispatch.next_beat()
             continue
-        if moved:
-            log.info("%s attempt %d: %s%s", active.run, active.attempt, state, f" ({error.code})" if error else "")
-        else:
+        if ended is None:
             log.warning("%s attempt %d is no longer in the store as an active run; its end was not stored", active.run, active.attempt)
-        return
+            return None
+        if result is not None and result.peak_memory is not None:
+            dispatch.peaks[active.job] = max(result.peak_memory, dispatch.peaks.get(active.job, 0))
+        log.info("%s attempt %d: %s%s", active.run, active.attempt, ended.state, f" ({error.code})" if error else "")
+        return ended
+    return None
 
 
-def _write_end(conn: Connection, active: Active, state: RunState, error: RunError | None, result: RunResult | None, end: Exit) -> bool:
-    at = events.now() if result is None else _time(result.ended_at)
-    moved = runs.move(
+def _write_end(
+    conn: Connection, active: Active, state: RunState, error: RunError | None, news: News | None, result: RunResult | None, end: Exit
+) -> Ended | None:
+    _write_handle(conn, active)
+    if news is not None and news.started is not None:
+        runs.move(conn, active.run, RunState.RUNNING, attempt=active.attempt, started_at=news.started, workspace=active.workspace or None)
+    progress = active.progress if news is None else news.progress
+    records = active.records if news is None else news.records
+    ended = ending.end(
         conn,
         active.run,
+        active.attempt,
         state,
-        attempt=active.attempt,
         error=error,
-        at=at,
+        exit_code=_exit_code(end),
+        at=events.now() if result is None else _time(result.ended_at),
         started_at=None if result is None else _time(result.started_at),
-        progress=None if result is None else _final_progress(result, active.progress),
-        records=None if result is None else dict(result.records),
+        progress=progress if result is None else _final_progress(result, progress),
+        records=records if result is None else dict(result.records),
         peak_memory=None if result is None else result.peak_memory,
         workspace=active.workspace or None,
         live=None if result is None else [_live(facts) for facts in result.live],
     )
-    if moved:
-        attempts.end(conn, active.run, active.attempt, state, exit_code=_exit_code(end), error=error, at=at)
-        if result is not None:
-            artifacts.replace(conn, active.run, [_file(each) for each in result.artifacts])
-    return moved
+    if ended is not None and ended.state in FINAL and result is not None and result.artifacts:
+        artifacts.replace(conn, active.run, [_file(each) for each in result.artifacts])
+    return ended
 
 
-async def _take_in(dispatch: Dispatch, active: Active) -> None:
-    """Read what the run has appended since last time and store it. A refusal of the store is tried again at the next change."""
+async def take_in(dispatch: Dispatch, active: Active) -> None:
+    """Store what the run has appended since last time, and its handle if that is not there yet. A refusal of the store is tried again at the next
+    change."""
+    news = await asyncio.to_thread(_read_news, active)
+    if active.abandoned:
+        return
+    if not active.recorded or (news is not None and _changes(active, news)):
+        try:
+            await dispatch.ledger.write(_write_news, active, news)
+        except SQLAlchemyError as failure:
+            log.error("the progress of %s could not be stored and is tried again: %s", active.run, _reason(failure))
+            return
+        active.recorded = True
+    if news is not None:
+        _note(active, news)
+
+
+def _note(active: Active, news: News) -> None:
+    if active.began is None and news.began is not None:
+        active.began = news.began
+        active.relimit.set()
+    active.offset, active.progress, active.records = news.offset, news.progress, news.records
+    active.running = active.running or news.started is not None
+
+
+def _changes(active: Active, news: News) -> bool:
+    return news.started is not None or news.progress != active.progress or news.records != active.records
+
+
+def _read_news(active: Active) -> News | None:
+    """None when there are none, or they cannot be read."""
     try:
-        found, offset = await asyncio.to_thread(rundir.read_records, active.directory / rundir.EVENTS, RunEvent, active.offset)
+        found, offset = rundir.read_records(active.directory / rundir.EVENTS, RunEvent, active.offset)
     except (OSError, msgspec.MsgspecError) as failure:
         log.error("the events of %s cannot be read: %s", active.run, failure)
-        return
-    if not found or active.abandoned:
-        return
+        return None
+    if not found:
+        return None
     started: datetime | None = None
     progress, records = active.progress, dict(active.records)
     for event in found:
@@ -114,28 +169,31 @@ async def _take_in(dispatch: Dispatch, active: Active) -> None:
             progress = _progress(event)
         elif event.kind == "record":
             records[event.name] = event.value
-    try:
-        await dispatch.ledger.write(
-            _write_changes,
-            active,
-            started,
-            progress if progress != active.progress else None,
-            records if records != active.records else None,
-        )
-    except SQLAlchemyError as failure:
-        log.error("the progress of %s could not be stored and is tried again: %s", active.run, _reason(failure))
+    return News(offset=offset, began=found[0].at, started=started, progress=progress, records=records)
+
+
+def _write_news(conn: Connection, active: Active, news: News | None) -> None:
+    _write_handle(conn, active)
+    if news is None:
         return
-    active.offset, active.progress, active.records = offset, progress, records
-    active.running = active.running or started is not None
+    if news.started is not None:
+        runs.move(conn, active.run, RunState.RUNNING, attempt=active.attempt, started_at=news.started, workspace=active.workspace or None)
+    if news.progress is not None and news.progress != active.progress:
+        runs.set_progress(conn, active.run, active.attempt, news.progress)
+    if news.records != active.records:
+        runs.set_records(conn, active.run, active.attempt, news.records)
 
 
-def _write_changes(conn: Connection, active: Active, started: datetime | None, progress: Progress | None, records: dict[str, object] | None) -> None:
-    if started is not None:
-        runs.move(conn, active.run, RunState.RUNNING, attempt=active.attempt, started_at=started, workspace=active.workspace or None)
-    if progress is not None:
-        runs.set_progress(conn, active.run, active.attempt, progress)
-    if records is not None:
-        runs.set_records(conn, active.run, active.attempt, records)
+def _write_handle(conn: Connection, active: Active) -> None:
+    if active.handle is None or active.recorded:
+        return
+    pid, started = active.handle.data.get("pid", 0), active.handle.data.get("started", 0)
+    kept = msgspec.json.encode(active.handle).decode()
+    attempts.record_handle(conn, active.run, active.attempt, pid=int(pid), pid_started=int(started), handle=kept)
+
+
+def _look_back(active: Active, end: Exit) -> tuple[News | None, RunState, RunError | None, RunResult | None]:
+    return _read_news(active), *_conclude(active, end)
 
 
 def _conclude(active: Active, end: Exit) -> tuple[RunState, RunError | None, RunResult | None]:
@@ -144,6 +202,8 @@ def _conclude(active: Active, end: Exit) -> tuple[RunState, RunError | None, Run
     except (OSError, msgspec.MsgspecError) as failure:
         log.error("the result of %s cannot be read: %s", active.run, failure)
         result = None
+    if active.overdue is not None and (result is None or result.state != "complete"):
+        return RunState.FAILED, active.overdue, result
     if result is not None:
         return RunState(result.state), _error(result), result
     end = _remember_exit(active.directory, end)
@@ -161,6 +221,9 @@ def interrupted(active: Active, end: Exit) -> RunError:
         how, detail["signal"] = f" by signal {end.signal}", end.signal
         if end.signal == 9:
             mend = "The system ends processes like this when memory runs out. Run it again with less data, or fewer runs at a time."
+    elif end.code == room.EXIT_NO_ROOM:
+        message = f"The disk is full: run {active.run} could not write anything."
+        return RunError(code="no_room", message=message, mend=room.MEND)
     elif end.code is not None:
         how, detail["exit_code"] = f" with exit code {end.code}", end.code
     if tail := _tail(active.directory / rundir.RUNNER_LOG):

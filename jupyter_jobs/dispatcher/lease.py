@@ -8,12 +8,15 @@ import fcntl
 import os
 import signal
 import threading
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import Connection
 
 from jupyter_jobs.backends import processes
 from jupyter_jobs.backends.processes import Process
+from jupyter_jobs.dispatcher.ledger import Ledger
 from jupyter_jobs.errors import Conflict
 from jupyter_jobs.store import dispatcher as table
 from jupyter_jobs.store import events
@@ -24,6 +27,8 @@ from jupyter_jobs.version import __version__
 HEARTBEAT_SECONDS = 30.0
 STALE_SECONDS = 120.0
 """A dispatcher of another host that was silent for so long is taken for dead."""
+WATCH_SECONDS = 1.5 * HEARTBEAT_SECONDS
+"""How long a heartbeat that looks old is watched before its dispatcher is taken for dead."""
 LOCK_SECONDS = 20.0
 
 
@@ -103,8 +108,21 @@ def my_lease() -> Lease:
     )
 
 
-def acquire(conn: Connection, mine: Lease) -> None:
-    """Take the row. Raises `Conflict` when a living dispatcher has it: on another host, or on this one behind another socket directory."""
+async def watch(ledger: Ledger, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> Lease | None:
+    """The lease of another host's dispatcher that is dead: its heartbeat looks old (or comes from the future) and does not beat while we look.
+
+    Clocks of two hosts differ, and one may have been set: an old time alone proves nothing. Returns at once when there is no such lease.
+    """
+    held = await ledger.read(table.current)
+    if held is None or held.host == processes.here() or timedelta(0) <= events.now() - held.heartbeat_at < timedelta(seconds=STALE_SECONDS):
+        return None
+    await pause(WATCH_SECONDS)
+    return held if await ledger.read(table.current) == held else None
+
+
+def acquire(conn: Connection, mine: Lease, dead: Lease | None = None) -> None:
+    """Take the row. Raises `Conflict` when a living dispatcher has it: on another host (unless it is `dead`), or on this one behind another
+    socket directory."""
     held = table.current(conn)
     if held is not None and held.pid != mine.pid:
         process = Process(host=held.host, boot=held.boot_id, pid=held.pid, started=held.pid_started)
@@ -112,7 +130,9 @@ def acquire(conn: Connection, mine: Lease) -> None:
             # it lost its sockets (a logout removes the runtime directory): this tells it to make them again
             processes.send(process, signal.SIGHUP)
             raise taken(f"as pid {held.pid}")
-    if (held := table.acquire(conn, mine, stale_seconds=STALE_SECONDS)) is not None:
+    # what has beaten since it was found dead lives
+    stale = timedelta.min.total_seconds() if held is not None and held == dead else timedelta.max.total_seconds() / 2
+    if (held := table.acquire(conn, mine, stale_seconds=stale)) is not None:
         raise taken(f"on {held.host} (pid {held.pid}), heard from at {held.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC")
 
 

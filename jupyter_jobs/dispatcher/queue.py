@@ -1,46 +1,58 @@
-"""What starts next: first in, first out, within the limit of parallel runs and the memory that is free."""
+"""Starting what comes next in the queue, within the limit of parallel runs and the memory that is free."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import shutil
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
-from sqlalchemy import Connection
-
-from jupyter_jobs import resources
 from jupyter_jobs.backends import processes
+from jupyter_jobs.dispatcher.admission import gate_for, say_waiting
 from jupyter_jobs.dispatcher.state import Active, Dispatch, log
-from jupyter_jobs.errors import JobsError
-from jupyter_jobs.store import events, runs
-from jupyter_jobs.store.runs import QueuedRun
+from jupyter_jobs.store import events, queue
+from jupyter_jobs.store.queue import Claim
+
+LEAST_FREE = 4 << 20
+"""Bytes that must be free where the store lies before a run starts."""
 
 Carry = Callable[[Dispatch, Active], Coroutine[None, None, None]]
 
 
-async def start_what_fits(dispatch: Dispatch, carry: Carry) -> int:
-    """Claim and start queued runs until nothing more fits; how many stay queued that could start some time. `carry` takes a run to its end."""
-    while True:
-        queued = await dispatch.ledger.read(runs.next_queued, 1)
-        if not queued or dispatch.draining.is_set():
-            return len(queued)
-        first = queued[0]
-        if len(dispatch.active) >= dispatch.parallel:
-            return 1
-        if not await asyncio.to_thread(environment_present):
+async def start_what_fits(dispatch: Dispatch, carry: Carry) -> bool:
+    """Claim and start queued runs until nothing more fits; whether some stay queued that could start some time. `carry` takes a run to its end."""
+    exact = False
+    while not dispatch.draining.is_set():
+        places = dispatch.parallel - len(dispatch.active)
+        if places <= 0:
+            return True
+        present, disk = await asyncio.to_thread(_look_around, dispatch)
+        if not present:
             dispatch.drain(f"{sys.prefix}, where this dispatcher lives, has been removed; another environment's can go on")
-            return 1
-        if not await _memory_admits(dispatch, first):
-            return 1
-        me = (processes.here(), processes.boot_id())
-        if await dispatch.ledger.write(_claim, first, *me):
-            begin(
-                dispatch,
-                Active(run=first.run, job=first.job, attempt=first.attempt, directory=dispatch.directory_of(first.run, first.attempt)),
-                carry,
-            )
+            return True
+        if disk < LEAST_FREE:
+            return await _say_no_room(dispatch, disk)
+        gate = await gate_for(dispatch, exact=exact)
+        taken = await dispatch.ledger.write(queue.take, places, host=processes.here(), boot_id=processes.boot_id(), fits=gate.fits)
+        for claim in taken.claims:
+            dispatch.peaks[claim.job] = max(claim.peak, dispatch.peaks.get(claim.job, 0))
+            begin(dispatch, _claimed(dispatch, claim), carry)
+        dispatch.wake_at(taken.not_before)
+        if taken.short is None and len(taken.claims) < places:
+            return taken.not_before is not None
+        if taken.short is not None:
+            if exact:
+                await say_waiting(dispatch, taken.short, gate.short)
+                return True
+            # what the active runs hold already is found out only now, since that takes long
+            exact = True
+    return True
+
+
+def _claimed(dispatch: Dispatch, claim: Claim) -> Active:
+    directory = dispatch.directory_of(claim.run, claim.attempt)
+    return Active(run=claim.run, job=claim.job, attempt=claim.attempt, directory=directory, parameters=claim.parameters, label=claim.label)
 
 
 def begin(dispatch: Dispatch, active: Active, carry: Carry) -> None:
@@ -64,40 +76,19 @@ def environment_present() -> bool:
     return Path(sys.executable).exists() and Path(__file__).exists()
 
 
-async def _memory_admits(dispatch: Dispatch, queued: QueuedRun) -> bool:
-    """Whether the job's largest peak so far fits in free memory, less what the active runs may still take; yes when nothing else runs."""
-    if not dispatch.active or not dispatch.backend.capabilities.shares_memory:
-        return True
-    peaks = await dispatch.ledger.read(runs.largest_peaks, {queued.job, *(active.job for active in dispatch.active.values())})
-    needed = peaks.get(queued.job, 0)
-    if not needed:
-        return True
-    free = await asyncio.to_thread(resources.free_memory)
-    others = [active for active in dispatch.active.values() if active.job in peaks]
-    held = await asyncio.gather(*(_held(dispatch, active) for active in others))
-    reserved = sum(max(0, peaks[active.job] - now) for active, now in zip(others, held, strict=True))
-    if needed <= free - reserved:
-        return True
-    if queued.run not in dispatch.said:
-        dispatch.said.add(queued.run)
-        log.info("%s waits for memory: needs %d, free %d, of which %d are for active runs", queued.run, needed, free, reserved)
-        await dispatch.ledger.write(_say_waiting, queued, needed, free, reserved)
-    return False
+def _look_around(dispatch: Dispatch) -> tuple[bool, int]:
+    """Whether our environment is present, and the bytes that are free on the disk."""
+    return environment_present(), shutil.disk_usage(dispatch.settings.data_dir).free
 
 
-async def _held(dispatch: Dispatch, active: Active) -> int:
-    if active.handle is None:
-        return 0
-    with contextlib.suppress(TimeoutError, JobsError):
-        async with asyncio.timeout(dispatch.limits.answer):
-            return await dispatch.backend.memory(active.handle)
-    return 0
-
-
-def _claim(conn: Connection, queued: QueuedRun, host: str, boot_id: str) -> bool:
-    return runs.claim(conn, queued.run, queued.attempt, host=host, boot_id=boot_id)
-
-
-def _say_waiting(conn: Connection, queued: QueuedRun, needed: int, free: int, reserved: int) -> None:
-    data = {"reason": "memory", "needed": needed, "free": free, "reserved": reserved}
-    events.append(conn, "run.waiting", queued.job, run=queued.run, state="queued", data=data)
+async def _say_no_room(dispatch: Dispatch, free: int) -> bool:
+    """Say once that the disk has no room for the run whose turn it is, which is looked at again at each heartbeat; whether there is one."""
+    first = await dispatch.ledger.read(queue.first)
+    if first is None:
+        return False
+    if first.run not in dispatch.said:
+        dispatch.said.add(first.run)
+        log.error("%s waits for room on the disk: free %d, needed %d", first.run, free, LEAST_FREE)
+        data = {"reason": "disk", "needed": LEAST_FREE, "free": free}
+        await dispatch.ledger.write(events.append, "run.waiting", first.job, run=first.run, state="queued", data=data)
+    return True

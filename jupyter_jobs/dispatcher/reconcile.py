@@ -8,7 +8,8 @@ in its run directory has changed for `SILENCE` seconds.
 from __future__ import annotations
 
 import asyncio
-import time
+import os
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -21,7 +22,7 @@ from jupyter_jobs.dispatcher.start import requeue
 from jupyter_jobs.dispatcher.state import Active, Dispatch, log
 from jupyter_jobs.lifecycle import RunState
 from jupyter_jobs.runner import rundir
-from jupyter_jobs.store import runs
+from jupyter_jobs.store import jobs, runs
 from jupyter_jobs.store.runs import ActiveRun
 
 SILENCE = 3600.0
@@ -29,7 +30,9 @@ SILENCE = 3600.0
 
 async def reconcile(dispatch: Dispatch, carry: Carry) -> None:
     """Take over every run that the store has as active."""
-    for found in await dispatch.ledger.read(runs.active):
+    left = await dispatch.ledger.read(runs.active)
+    dispatch.peaks |= await dispatch.ledger.read(jobs.peaks_of, {found.job for found in left})
+    for found in left:
         if found.run in dispatch.active:
             continue
         active = Active(run=found.run, job=found.job, attempt=found.attempt, directory=dispatch.directory_of(found.run, found.attempt))
@@ -37,6 +40,7 @@ async def reconcile(dispatch: Dispatch, carry: Carry) -> None:
         if (known := await dispatch.ledger.read(runs.get, found.run)) is not None:
             # what the last dispatcher took in is not told again
             active.running, active.progress, active.records = known.state is RunState.RUNNING, known.progress, dict(known.records)
+        active.recorded, active.extended = bool(found.handle), found.extended
         if found.cancel_requested:
             active.cancel.set()
         if found.host != processes.here():
@@ -65,7 +69,7 @@ async def _settle(dispatch: Dispatch, active: Active) -> None:
 
 
 async def _look_at_foreign(dispatch: Dispatch, found: ActiveRun, active: Active) -> None:
-    silent = await asyncio.to_thread(_silent_seconds, active.directory)
+    silent = await asyncio.to_thread(_silent_seconds, Path(dispatch.settings.data_dir), active.directory)
     if silent is None or silent > SILENCE or found.cancel_requested:
         log.info("%s ran on %s and has ended, or nothing was heard of it for long", found.run, found.host)
         dispatch.foreign.discard(found.run)
@@ -75,12 +79,15 @@ async def _look_at_foreign(dispatch: Dispatch, found: ActiveRun, active: Active)
         dispatch.foreign.add(found.run)
 
 
-def _silent_seconds(directory: Path) -> float | None:
+def _silent_seconds(data_dir: Path, directory: Path) -> float | None:
     """Seconds since a file of the run changed; None when it has a result."""
     if (directory / rundir.RESULT).exists():
         return None
     try:
-        return time.time() - max(entry.stat().st_mtime for entry in [directory, *directory.iterdir()])
+        newest = max(entry.stat().st_mtime for entry in [directory, *directory.iterdir()])
+        # by the clock of the disk that both hosts write to: ours may be wrong, or have been set
+        with tempfile.NamedTemporaryFile(prefix=".now-", dir=data_dir) as probe:
+            return os.fstat(probe.fileno()).st_mtime - newest
     except OSError:
         return SILENCE + 1
 

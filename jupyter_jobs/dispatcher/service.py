@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from jupyter_jobs import resources
 from jupyter_jobs.backends.base import Backend
@@ -23,13 +23,13 @@ from jupyter_jobs.dispatcher.socket import Hello, Server, hello
 from jupyter_jobs.dispatcher.spec import write_run
 from jupyter_jobs.dispatcher.start import carry, requeue
 from jupyter_jobs.dispatcher.state import Dispatch, Limits, Prepare, log
-from jupyter_jobs.lifecycle import RunState
 from jupyter_jobs.model import DispatcherStatus
 from jupyter_jobs.settings import Jobs
 from jupyter_jobs.store import dispatcher as table
-from jupyter_jobs.store import runs
-from jupyter_jobs.store.database import SCHEMA_VERSION, open_store
+from jupyter_jobs.store import queue, runs
+from jupyter_jobs.store.database import SCHEMA_VERSION, open_store, shown
 from jupyter_jobs.store.dispatcher import Lease
+from jupyter_jobs.store.refusal import refusal
 from jupyter_jobs.version import __version__
 
 
@@ -65,11 +65,18 @@ async def serve(
         async def status() -> DispatcherStatus:
             return await _status(dispatch, mine, note)
 
-        server = Server(introduction or hello(SCHEMA_VERSION), wake=dispatch.wake, draining=dispatch.draining, drain=dispatch.drain, status=status)
+        server = Server(introduction or hello(SCHEMA_VERSION), wake=dispatch.nudge, draining=dispatch.draining, drain=dispatch.drain, status=status)
         try:
-            await dispatch.ledger.write(lease.acquire, mine)
-            await _run(dispatch, server, listening, mine, ready)
-            await dispatch.ledger.write(table.release, mine)
+            try:
+                await dispatch.ledger.write(lease.acquire, mine, await lease.watch(dispatch.ledger))
+                await _run(dispatch, server, listening, mine, ready)
+            except DBAPIError as failure:
+                raise refusal(shown(engine), failure) from failure
+            try:
+                await dispatch.ledger.write(table.release, mine)
+            except DBAPIError as failure:
+                # whoever comes next sees that this process has ended
+                log.error("the store refused to take the lease back: %s", refusal(shown(engine), failure).message)
         finally:
             await asyncio.to_thread(dispatch.ledger.close)
     finally:
@@ -93,7 +100,7 @@ async def _run(dispatch: Dispatch, server: Server, listening: Listening, mine: L
         await reconcile(dispatch, carry)
         await clear_up(dispatch)
         log.info("dispatcher %s of %s, pid %d, %d runs at a time", __version__, dispatch.settings.data_dir, os.getpid(), dispatch.parallel)
-        dispatch.wake.set()
+        dispatch.nudge()
         tasks = [
             asyncio.create_task(_heartbeat(dispatch, server, listening, mine, again)),
             asyncio.create_task(_pump(dispatch, server)),
@@ -105,6 +112,7 @@ async def _run(dispatch: Dispatch, server: Server, listening: Listening, mine: L
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        dispatch.wake_at(None)
         listening.stop(server)
         await _let_go(dispatch)
         dispatch.backend.close()
@@ -115,7 +123,7 @@ async def _run(dispatch: Dispatch, server: Server, listening: Listening, mine: L
 
 
 async def _pump(dispatch: Dispatch, server: Server) -> None:
-    """After each change: cancel what is to be canceled, start what fits; with nothing left to do, set the time to end."""
+    """After each change: heed what others asked for, start what fits; with nothing left to do, set the time to end."""
     loop = asyncio.get_running_loop()
     idle: asyncio.TimerHandle | None = None
 
@@ -130,19 +138,21 @@ async def _pump(dispatch: Dispatch, server: Server) -> None:
         if idle is not None:
             idle.cancel()
         try:
-            await _heed_cancels(dispatch)
+            if dispatch.nudged:
+                dispatch.nudged = False
+                await _heed(dispatch)
             waiting = await start_what_fits(dispatch, carry)
         except SQLAlchemyError as failure:
             log.error("the store refused and is asked again: %s", type(failure).__name__)
             await dispatch.next_beat()
-            dispatch.wake.set()
+            dispatch.nudge()
             continue
         if not (waiting or dispatch.active or dispatch.foreign or server.subscribers):
             idle = loop.call_later(dispatch.settings.keep_dispatcher_seconds, end)
 
 
-async def _heed_cancels(dispatch: Dispatch) -> None:
-    """Cancel runs of which that was asked, and end those that the store does not know any more."""
+async def _heed(dispatch: Dispatch) -> None:
+    """Cancel runs of which that was asked, extend those that may take longer, and end those that the store does not know any more."""
     here = dict(dispatch.active)
     known = {found.run: found for found in await dispatch.ledger.read(runs.active)}
     for run, active in here.items():
@@ -150,6 +160,9 @@ async def _heed_cancels(dispatch: Dispatch) -> None:
         if found is not None and found.attempt == active.attempt:
             if found.cancel_requested:
                 active.cancel.set()
+            if found.extended != active.extended:
+                active.extended = found.extended
+                active.relimit.set()
         elif not await dispatch.ledger.read(_exists, run):
             active.abandoned = True
             active.cancel.set()
@@ -172,7 +185,8 @@ async def _heartbeat(dispatch: Dispatch, server: Server, listening: Listening, m
             dispatch.beat()
             if dispatch.foreign:
                 await reconcile(dispatch, carry)
-                dispatch.wake.set()
+            if dispatch.foreign or dispatch.said:
+                dispatch.nudge()
         except SQLAlchemyError as failure:
             log.error("the store refused a heartbeat: %s", type(failure).__name__)
 
@@ -193,6 +207,7 @@ async def _let_go(dispatch: Dispatch) -> None:
 
 
 async def _status(dispatch: Dispatch, mine: Lease, note: str) -> DispatcherStatus:
+    queued, paused = await dispatch.ledger.read(_queue)
     return DispatcherStatus(
         running=True,
         pid=mine.pid,
@@ -200,10 +215,15 @@ async def _status(dispatch: Dispatch, mine: Lease, note: str) -> DispatcherStatu
         since=mine.since,
         version=mine.version,
         active=len(dispatch.active),
-        queued=await dispatch.ledger.read(runs.count, {RunState.QUEUED}),
+        queued=queued,
         parallel=dispatch.parallel,
         note=note,
+        paused=paused,
     )
+
+
+def _queue(conn: Connection) -> tuple[int, bool]:
+    return queue.count(conn), queue.is_paused(conn)
 
 
 def _exists(conn: Connection, run: str) -> bool:

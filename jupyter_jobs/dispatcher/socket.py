@@ -59,6 +59,8 @@ def hello(schema: int) -> Hello:
 
 def is_newer(mine: Hello, theirs: Hello) -> bool:
     """Whether `mine` may replace `theirs`."""
+    if (mine.schema, mine.version) == (theirs.schema, theirs.version):
+        return False
     from packaging.version import Version
 
     return (mine.schema, Version(mine.version)) > (theirs.schema, Version(theirs.version))
@@ -79,13 +81,13 @@ def check_speaks(mine: Hello, theirs: Hello) -> None:
 
 
 class Server:
-    """Answers on the socket. A nudge or a subscriber that leaves sets `wake`; nothing is promised any more once `draining` is set."""
+    """Answers on the socket. A nudge or a subscriber that leaves calls `wake`; nothing is promised any more once `draining` is set."""
 
     def __init__(
         self,
         me: Hello,
         *,
-        wake: asyncio.Event,
+        wake: Callable[[], None],
         draining: asyncio.Event,
         drain: Callable[[str], None],
         status: Callable[[], Awaitable[DispatcherStatus]],
@@ -156,14 +158,14 @@ class Server:
             self._tasks.discard(task)
             if writer in self._subscribers:
                 self._subscribers.discard(writer)
-                self._wake.set()
+                self._wake()
             writer.close()
 
     async def _answer(self, message: Message, writer: asyncio.StreamWriter) -> None:
         if message.nudge:
             if self._draining.is_set():
                 raise ConnectionResetError("ending")
-            self._wake.set()
+            self._wake()
             _send(writer, Message(ok=True))
         if message.subscribe:
             self._subscribers.add(writer)

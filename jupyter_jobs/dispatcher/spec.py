@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import Connection
 
-from jupyter_jobs.actions.run_spec import facts_of, make_run
+from jupyter_jobs.actions.run_spec import RunFacts, make_run
 from jupyter_jobs.dispatcher.state import Active, Dispatch, log
 from jupyter_jobs.errors import JobsError
 from jupyter_jobs.runner import rundir
 from jupyter_jobs.settings import Jobs
-from jupyter_jobs.store import jobs
-from jupyter_jobs.store.database import read
+from jupyter_jobs.store.jobs import Frozen
 
 
 class EnvironmentCheck(msgspec.Struct, frozen=True):
@@ -30,12 +28,9 @@ class EnvironmentDrifted(JobsError):
     code = "environment_drifted"
 
 
-def environment_of(conn: Connection, job: str) -> EnvironmentCheck | None:
+def environment_of(frozen: Frozen) -> EnvironmentCheck | None:
     """What is to be checked before a run of the job starts; None where no environment was frozen."""
-    found, spec = jobs.get(conn, job), jobs.get_spec(conn, job)
-    if found is None or spec is None or not found.environment:
-        return None
-    return EnvironmentCheck(found.environment, spec.accept_drift)
+    return EnvironmentCheck(frozen.environment, frozen.spec.accept_drift) if frozen.environment else None
 
 
 def check_environment(settings: Jobs, check: EnvironmentCheck) -> None:
@@ -58,11 +53,10 @@ def check_environment(settings: Jobs, check: EnvironmentCheck) -> None:
         )
 
 
-def write_run(dispatch: Dispatch, active: Active) -> str:
+def write_run(dispatch: Dispatch, active: Active, frozen: Frozen) -> str:
     """Make the run directory (0700) with `run.json`; the kind of workspace. Raises what `make_run` raises, and `OSError`."""
-    with read(dispatch.ledger.engine) as conn:
-        facts = facts_of(conn, active.run)
-    spec = make_run(facts, dispatch.settings, active.attempt, parallel=dispatch.parallel)
+    facts = RunFacts(run=active.run, attempt=active.attempt, parameters=active.parameters, label=active.label, job=frozen)
+    spec = make_run(facts, dispatch.settings, parallel=dispatch.parallel)
     active.directory.mkdir(mode=0o700, parents=True)
     rundir.write_spec(active.directory, spec)
     return spec.workspace.mode

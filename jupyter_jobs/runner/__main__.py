@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import resource
@@ -16,7 +17,7 @@ from types import FrameType
 
 import msgspec
 
-from jupyter_jobs.runner import live, processes, rundir, workspace
+from jupyter_jobs.runner import clock, live, processes, room, rundir, workspace
 from jupyter_jobs.runner.failures import RunFailed
 from jupyter_jobs.runner.log import Journal
 from jupyter_jobs.runner.names import safe_text
@@ -58,7 +59,7 @@ def main(arguments: list[str], channel: socket.socket | None = None) -> int:
     if len(arguments) != 2:
         print("usage: python -m jupyter_jobs.runner RUN_DIR", file=sys.stderr)
         return 1
-    began = time.time()
+    began = clock.begin()
     run_dir = Path(arguments[1]).absolute()
     if (run_dir / rundir.RESULT).exists():
         print(f"{run_dir} has a result already.", file=sys.stderr)
@@ -71,17 +72,24 @@ def main(arguments: list[str], channel: socket.socket | None = None) -> int:
     cancel = Cancel()
     signal.signal(signal.SIGTERM, cancel)
     signal.signal(signal.SIGINT, cancel)
+    # new limits are read when the cells begin; from then on this signal tells of newer ones
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
-        claimed = rundir.claim(run_dir, rundir.Identity(pid=os.getpid(), started=processes.started(os.getpid())))
+        if not rundir.claim(run_dir, rundir.Identity(pid=os.getpid(), started=processes.started(os.getpid()))):
+            print(f"{run_dir}: a dispatcher has decided that this attempt does not start.", file=sys.stderr)
+            return 1
+        processes.adopt_orphans()
+        room.reserve(run_dir)
+        journal = Journal(run_dir, spec.run, spec.attempt, spec.hints, spec.max_log_bytes)
+        room.write_result(run_dir, attempt(spec, run_dir, journal, cancel, began, channel))
     except OSError as error:
-        print(f"{run_dir / rundir.RUNNER} cannot be written: {error}", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            # it goes to that disk too
+            print(f"{run_dir} cannot be written: {error}", file=sys.stderr)
+        if room.is_full(error):
+            # at once: an interpreter that cannot flush its streams changes the exit status
+            os._exit(room.EXIT_NO_ROOM)
         return 1
-    if not claimed:
-        print(f"{run_dir}: a dispatcher has decided that this attempt does not start.", file=sys.stderr)
-        return 1
-    processes.adopt_orphans()
-    journal = Journal(run_dir, spec.run, spec.attempt, spec.hints)
-    rundir.write_result(run_dir, attempt(spec, run_dir, journal, cancel, began, channel))
     journal.hint_now()
     return 0
 
@@ -102,6 +110,9 @@ def attempt(spec: RunSpec, run_dir: Path, journal: Journal, cancel: Cancel, bega
     except RunFailed as failed:
         outcome.fail(failed.error)
     except Exception as error:
+        if isinstance(error, OSError) and room.is_full(error):
+            outcome.fail(room.no_room("what the run needs", error))
+            return _clear_away(spec, run_dir, journal, began, facts, outcome, sockets)
         log.exception("The run failed for a reason of our own.")
         outcome.fail(RunError(code="internal_error", message=f"The runner failed: {type(error).__name__}: {error}", mend="Report this error."))
     finally:
@@ -135,6 +146,8 @@ def _execute(
         prepared = workspace.prepare(spec.workspace, run_dir, kernel.command_of(spec, connection_file), env)
         forking = forking_for(spec, prepared, env, channel)
     except (workspace.WorkspaceFailed, OSError, ValueError) as error:
+        if isinstance(error, OSError) and room.is_full(error):
+            raise RunFailed(room.no_room("the run's workspace", error)) from error
         message = f"The run's workspace could not be made: {error}"
         raise RunFailed(RunError(code="workspace_failed", message=message, mend="Run `jupyter jobs doctor`.")) from error
     journal.phase("workspace", time.monotonic() - started)
@@ -152,12 +165,16 @@ def _clear_away(
     left = [] if outcome.clear else processes.end_processes(spec.run, kernel.namespace if kernel else "")
     if left:
         journal.note(f"Processes of this run that could not be ended: {', '.join(map(str, left))}.")
+    if outcome.group:
+        outcome.group.remove()
     artifacts: list[Artifact] = []
     try:
         artifacts = workspace.collect(spec.workspace, run_dir)
         workspace.clean(spec.workspace, run_dir, artifacts)
     except OSError as error:
         log.exception("The workspace could not be cleared away.")
+        if room.is_full(error):
+            outcome.fail(room.no_room("what the run left", error))
         message = f"The run's files could not be collected: {error}"
         outcome.fail(RunError(code="workspace_failed", message=message, mend="Run `jupyter jobs doctor`."))
     # a name that is no UTF-8 text must not cost the run its result
@@ -166,15 +183,18 @@ def _clear_away(
         shutil.rmtree(directory, ignore_errors=True)
     journal.phase("clear", time.monotonic() - started)
     # kibibytes on Linux, bytes on macOS
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    largest = outcome.memory or ended.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    seconds = ended.ru_utime + ended.ru_stime if outcome.cpu is None else outcome.cpu
     return RunResult(
         state=outcome.state,
         error=outcome.error,
         started_at=began,
-        ended_at=time.time(),
+        ended_at=clock.now(),
         records=outcome.records,
         artifacts=artifacts,
-        peak_memory=outcome.memory or peak or None,
+        peak_memory=max(largest, outcome.peak) or None,
+        cpu_seconds=round(seconds, 3),
         live=facts,
         kernel_exit=outcome.kernel_exit,
         cells=CellCount(done=outcome.done, total=outcome.total),

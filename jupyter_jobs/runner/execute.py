@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,21 +14,23 @@ from queue import Empty
 from typing import Any, Literal
 
 import nbformat
+import zmq
 from nbclient.exceptions import CellExecutionComplete, CellExecutionError, DeadKernelError
-from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillException
 from papermill.execute import prepare_notebook_metadata, remove_error_markers
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from jupyter_jobs.runner import failures, namespace, notebook, processes, questions, records, rundir
-from jupyter_jobs.runner.failures import Place, RunFailed
+from jupyter_jobs.runner import clock, confine, failures, namespace, notebook, processes, questions, records, rundir
+from jupyter_jobs.runner.failures import MemoryFacts, Place, RunFailed
 from jupyter_jobs.runner.kernel import RunKernel, is_ipykernel, is_python
-from jupyter_jobs.runner.log import Journal
+from jupyter_jobs.runner.log import Journal, Stream
 from jupyter_jobs.runner.outcome import Outcome, Stopped
+from jupyter_jobs.runner.outputs import BoundedClient
 from jupyter_jobs.runner.raw import RawOutput
 from jupyter_jobs.runner.rundir import CellRef, RunError, RunSpec
+from jupyter_jobs.runner.usage import Breach, Usage, family_of
 
 ENGINE = "jupyter_jobs"
 GRACE = 3.0
@@ -36,18 +39,35 @@ START_TIMEOUT = 120.0
 SHUTDOWN_TIMEOUT = 15.0
 """Seconds that a kernel may take to end by itself after the last cell, for its exit handlers. ipykernel sometimes waits 10 s for its own threads."""
 SAVE_INTERVAL = 3.0
+HEAR_OUT_TIMEOUT = 1.0
+"""Seconds to wait for the end of the connection to a kernel that has ended: a process that it forked may keep it open."""
 
 
-class CellClient(PapermillNotebookClient):  # type: ignore[misc]
+class CellClient(BoundedClient):
     """papermill's client, which also writes down outputs as they come, and learns of the kernel's end at once."""
 
     def __init__(self, execution: Execution, nb_man: Any, kernel: RunKernel) -> None:
         # an idle message that is late is no failure of the cell; the kernel's end is seen without it
         super().__init__(nb_man, km=kernel, raise_on_iopub_timeout=False, iopub_timeout=60, on_cell_executed=self._executed)
         self.execution = execution
+        self.max_stream = execution.spec.max_stream_bytes
         self.reply: dict[str, Any] = {}
         self.cell_of_request: dict[str, int] = {}
         self.look: asyncio.Future[int] | None = None
+        self._monitor: Any = None
+
+    def connect(self, kernel: RunKernel) -> None:
+        """Open the channels to the kernel, and learn when it has closed its own end."""
+        self.kc = kernel.client(context=kernel.context)
+        self.kc.start_channels(hb=False, stdin=False)
+        self.kc.allow_stdin = False
+        self._monitor = self.kc.iopub_channel.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+
+    def disconnect(self) -> None:
+        """Close the channels."""
+        if self.kc:
+            self.kc.iopub_channel.socket.disable_monitor()
+            self.kc.stop_channels()
 
     def _executed(self, cell: Any, cell_index: int, execute_reply: dict[str, Any]) -> None:
         self.reply = execute_reply["content"]
@@ -67,6 +87,9 @@ class CellClient(PapermillNotebookClient):  # type: ignore[misc]
         """Process a message about a cell, whether of this request or, from a thread that goes on, of an earlier one. True: the request is done."""
         parent = message["parent_header"].get("msg_id")
         index = self.cell_of_request.get(parent)
+        if index is None and message["msg_type"] == "stream" and self.cell_of_request:
+            # written past the protocol, or by a thread, while the kernel answered a question of ours: the last cell's
+            index = list(self.cell_of_request.values())[-1]
         if index is None:
             return False
         if parent != request and message["msg_type"] not in ("stream", "display_data", "update_display_data"):
@@ -90,12 +113,18 @@ class CellClient(PapermillNotebookClient):  # type: ignore[misc]
                 # nbclient's widgets send on this socket past zmq's asyncio layer, which may swallow the news that a reply has come: look again
                 self.look = asyncio.ensure_future(self.kc.shell_channel.socket.poll(1))
 
-    async def drain(self) -> None:
-        """Take what a kernel that has died still managed to say."""
+    async def hear_out(self) -> None:
+        """Take what a kernel whose process has ended still said: all of it, up to the end of its connection."""
+        if self._monitor is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._monitor.recv_multipart(), HEAR_OUT_TIMEOUT)
+        self._monitor = None
         request = list(self.cell_of_request)[-1] if self.cell_of_request else ""
         with contextlib.suppress(Empty):
-            while not self.take(await self.kc.iopub_channel.get_msg(timeout=0.2), request):
-                pass
+            while True:
+                self.take(await self.kc.iopub_channel.get_msg(timeout=0), request)
+        self.settle_outputs()
 
 
 class CellEngine(NBClientEngine):  # type: ignore[misc]
@@ -128,6 +157,10 @@ class Execution:
         self._raw = RawOutput(journal)
         self._ask: questions.Kernel | None = None
         self._on_loop: Callable[[Callable[[], None] | None], None] = lambda stop: None
+        self._time_limit = spec.time_limit
+        self._timer: asyncio.TimerHandle | None = None
+        self._usage = Usage(spec, run_dir, self.breach)
+        self._breach: Breach | None = None
 
     def run(self, env: dict[str, str], cwd: str, inside: str, on_loop: Callable[[Callable[[], None] | None], None]) -> None:
         """Execute the notebook; `outcome` tells how it went. Raises RunFailed, Stopped.
@@ -146,7 +179,7 @@ class Execution:
                 ENGINE, nb, self.spec.kernel.name or "kernel", progress_bar=False, autosave_cell_every=0, execution=self
             )
         finally:
-            self._saver.save(final=True)
+            notebook.save_last(self._saver, self._journal)
 
     def _load(self) -> Any:
         spec = self.spec
@@ -186,10 +219,33 @@ class Execution:
             self._interrupt = asyncio.ensure_future(self.kernel.interrupt_kernel())
             asyncio.get_running_loop().call_later(GRACE, self.kernel.kill)
 
+    def _set_time_limit(self) -> None:
+        """Stop the run when its time is over: by its spec, or as it was extended since."""
+        try:
+            extended = rundir.read_limits(self._run_dir)
+        except (OSError, ValueError) as error:
+            self._journal.note(f"The run's new time limit cannot be read: {error}")
+            return
+        if extended is not None:
+            self._time_limit = extended.time_limit
+        if self._timer:
+            self._timer.cancel()
+        if self._time_limit:
+            left = max(0.0, self._time_limit - (clock.now() - self._began))
+            self._timer = asyncio.get_running_loop().call_later(left, self.stop, "time_limit_exceeded")
+
+    def breach(self, breach: Breach) -> None:
+        """The run uses more than it may: end it at once."""
+        if not self._stopping:
+            self._stopping, self._breach = "resource_limit_exceeded", breach
+        self.kernel.kill()
+
     def _why_stopped(self) -> RunFailed | Stopped:
+        if self._breach:
+            return RunFailed(failures.resource_limit(*self._breach, self.cell))
         if self._stopping == "canceled":
             return Stopped()
-        limit = self.spec.cell_timeout if self._stopping == "cell_time_limit_exceeded" else self.spec.time_limit
+        limit = self.spec.cell_timeout if self._stopping == "cell_time_limit_exceeded" else self._time_limit
         return RunFailed(failures.time_limit(self._stopping, limit or 0, self.cell))
 
     # -- the run, on the loop ------------------------------------------------------------------------------------------
@@ -203,8 +259,9 @@ class Execution:
             loop.call_soon_threadsafe(self.stop, "canceled")
 
         self._on_loop(cancel)
-        if self.spec.time_limit:
-            loop.call_later(max(0.0, self.spec.time_limit - (time.time() - self._began)), self.stop, "time_limit_exceeded")
+        # not through the loop, which would give the signal back its deadly default at its end
+        signal.signal(signal.SIGUSR1, lambda *_: loop.call_soon_threadsafe(self._set_time_limit))
+        self._set_time_limit()
         try:
             started = time.monotonic()
             await self._start(client)
@@ -220,7 +277,11 @@ class Execution:
             started = time.monotonic()
             await self._end(client)
             self._journal.phase("shutdown", time.monotonic() - started)
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
             self._on_loop(None)
+        if self._breach:
+            # on its way out
+            raise self._why_stopped()
 
     async def _start(self, client: CellClient) -> None:
         kernel = self.kernel
@@ -231,6 +292,9 @@ class Execution:
         self._journal.way("kernel", kernel.way())
         if self._stopping:
             raise self._why_stopped()
+        if kernel.pid:
+            self._confine()
+            self._usage.start(self._above)
         if kernel.forked and kernel.forked.pid:
             rundir.write_kernel(self._run_dir, kernel.forked.facts())
             # its sockets are bound then: one that looks for them earlier tries again after a tenth of a second
@@ -238,9 +302,7 @@ class Execution:
             await asyncio.wait(either, timeout=START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
         else:
             asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, lambda: processes.reap_orphans(kernel.pid))
-        client.kc = kernel.client(context=kernel.context)
-        client.kc.start_channels(hb=False, stdin=False)
-        client.kc.allow_stdin = False
+        client.connect(kernel)
         self._ask = ask = questions.Kernel(client.kc, kernel.ended)
         info = await ask.greet(START_TIMEOUT)
         if self._stopping:
@@ -252,9 +314,32 @@ class Execution:
         if not kernel.forked:
             # it has entered its namespace, by which a dispatcher finds what it leaves when we are killed
             rundir.write_kernel(self._run_dir, kernel.facts())
+        self._keep_to_cores()
         client.nb.metadata["language_info"] = info.get("language_info", {})
         if is_python(self.spec):
             self._raw.repeated = await ask.repeats_raw_output()
+
+    @property
+    def _above(self) -> int:
+        """The process below which all processes of the run are."""
+        return self.kernel.forked.keeper if self.kernel.forked else os.getpid()
+
+    def _confine(self) -> None:
+        group = confine.make_group(Path(self.spec.cgroup), self.spec.resources) if self.spec.cgroup else None
+        if group:
+            try:
+                # before it runs anything of the notebook's, and with it all that it will start
+                group.take(self.kernel.pid)
+            except OSError as error:
+                self._journal.note(f"The run's group {group.path} cannot be used ({error}); its limits are watched instead.")
+                group.remove()
+            else:
+                self.outcome.group = group
+
+    def _keep_to_cores(self) -> None:
+        if self.spec.resources.cpu is not None and not (self.outcome.group and self.outcome.group.cpu):
+            # now, before the first cell: threads that the kernel has started keep to it too
+            confine.keep_to_cores(family_of(self._above), self.spec.resources.cpu)
 
     def _why_not_started(self) -> RunFailed:
         kernel = self.kernel
@@ -279,7 +364,7 @@ class Execution:
             client.nb_man.cell_start(cell, index)
             is_code = cell.cell_type == "code"
             if is_code:
-                self.cell, self._journal.cell, client.reply = ref, ref.number, {}
+                self.cell, self._journal.cell, self._raw.cell, client.reply = ref, ref.number, ref.number, {}
                 self._journal.progress(self.outcome.done, self.outcome.total, ref)
             try:
                 with self._cell_limit():
@@ -294,7 +379,7 @@ class Execution:
                     client.nb_man.cell_exception(cell, cell_index=index)
                     raise await self._why_failed(client.reply, cell) from error
             except DeadKernelError as error:
-                await client.drain()
+                await client.hear_out()
                 client.nb_man.cell_exception(cell, cell_index=index)
                 raise self._why_dead(cell) from error
             finally:
@@ -340,7 +425,12 @@ class Execution:
         last_words = self._raw.flush()
         if self._stopping:
             return self._explained(cell, self._why_stopped())
-        return self._explained(cell, RunFailed(failures.kernel_died(self.cell, self.kernel.ended.result(), last_words)))
+        if self.outcome.group and (used := self.outcome.group.out_of_memory()) is not None:
+            self._stopping, self._breach = "resource_limit_exceeded", Breach("memory", self.spec.resources.memory or 0, used)
+            return self._explained(cell, self._why_stopped())
+        seen = self._usage.last
+        memory = MemoryFacts(held=seen.memory, free=self._usage.free, ran_out=self._usage.system_killed()) if seen else None
+        return self._explained(cell, RunFailed(failures.kernel_died(self.cell, self.kernel.ended.result(), last_words, memory)))
 
     def _explained(self, cell: Any, why: RunFailed | Stopped) -> RunFailed | Stopped:
         """Put the reason into the cell's outputs, where the kernel could not or did not know it."""
@@ -363,13 +453,17 @@ class Execution:
                     self._journal.note(f"The kernel was still running {SHUTDOWN_TIMEOUT:g} s after the last cell and was killed.")
                 kernel.kill()
             self.outcome.kernel_exit = await kernel.ended
+            self._usage.stop()
             if kernel.forked:
                 self.outcome.clear = await kernel.forked.clear
-                self.outcome.memory = kernel.forked.memory
+                self.outcome.memory, self.outcome.cpu = kernel.forked.memory, kernel.forked.cpu
+            self.outcome.peak = self._usage.peak
+            await self._usage.last_look()
             kernel.close()
+            await client.hear_out()
             self._raw.flush()
-        if client.kc:
-            client.kc.stop_channels()
+        client.settle_outputs()
+        client.disconnect()
         await kernel.cleanup_resources()
 
     async def _leaves_by_itself(self) -> bool:
@@ -382,8 +476,9 @@ class Execution:
         """Write down what a message of this kind tells of a cell, at once."""
         number = self._cells[index].number
         if kind == "stream":
-            self._raw.heard(content["text"])
-            self._journal.output("stderr" if content["name"] == "stderr" else "stdout", content["text"], number)
+            stream: Stream = "stderr" if content["name"] == "stderr" else "stdout"
+            self._raw.heard(stream, content["text"])
+            self._journal.output(stream, content["text"], number)
         elif kind == "error":
             self._journal.output("stderr", failures.joined(content.get("traceback") or [f"{content.get('ename')}: {content.get('evalue')}"]), number)
         elif kind in ("display_data", "update_display_data", "execute_result"):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from jupyter_jobs.runner import room
 from jupyter_jobs.runner.rundir import CellRef, RunError, RunSpec
 
 ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
@@ -95,10 +96,12 @@ def _explain(spec: RunSpec, cell: CellRef, ename: str, evalue: str, place: Place
         said = "" if evalue.strip() == str(status) else f": {evalue}"
         return "exit_code", f"{where(cell)} ended the run with exit status {status}{said}", "", {"status": status}
     if ename == "KeyboardInterrupt":
-        return "interrupted", f"{where(cell)} was interrupted from inside the run.", "", {}
+        return "keyboard_interrupt", f"{where(cell)} was interrupted from inside the run.", "", {}
     if ename == "MemoryError" or ename.endswith(("MemoryError", "OutOfMemoryError")):
         mend = "Use less data at a time, run fewer runs in parallel, or use a larger machine."
         return "memory_error", f"{where(cell)} ran out of memory: {evalue or ename}", mend, {}
+    if place.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "no_room", f"{where(cell)} could not write what it wanted: {evalue}", room.MEND, {}
     if ename in MISSING_FILE or place.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         name = place.filename or (named.group(1) if named else "")
         explained = _explain_path(spec, cell, name, ename, place, project_seen)
@@ -159,7 +162,15 @@ def _original(seen: str, project_seen: str, project: str) -> str:
     return os.path.normpath(str(Path(project, away))) if away.startswith("..") and _below(seen, str(Path(project_seen).parents[1])) else seen
 
 
-def kernel_died(cell: CellRef | None, status: int, tail: str) -> RunError:
+class MemoryFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes that a run held and that the machine had left when somebody last looked, and whether the system has since said that memory ran out."""
+
+    held: int
+    free: int
+    ran_out: bool
+
+
+def kernel_died(cell: CellRef | None, status: int, tail: str, memory: MemoryFacts | None = None) -> RunError:
     """The kernel's process ended in the middle. `status` as `subprocess` has it: negative is a signal."""
     doing = f"while {where(cell)[0].lower()}{where(cell)[1:]} ran" if cell else "after the last cell"
     detail: dict[str, object] = {"exit": status}
@@ -170,7 +181,11 @@ def kernel_died(cell: CellRef | None, status: int, tail: str) -> RunError:
     detail["signal"] = name
     message, mend = f"The kernel was killed by {name} {doing}.", "Look at the log for what happened before."
     if -status == signal.SIGKILL:
-        message = f"The kernel was killed by {name} {doing}, most likely because memory ran out."
+        sure = memory is not None and memory.ran_out
+        message = f"The kernel was killed by {name} {doing}, {'because' if sure else 'most likely because'} memory ran out."
+        if memory:
+            message += f" The run held {size(memory.held)} when it was last looked at, and the machine had {size(memory.free)} left."
+            detail |= {"used": memory.held, "free": memory.free}
         mend = "Use less data at a time, run fewer runs in parallel, or use a larger machine."
     elif -status in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL):
         mend = "A compiled library crashed; look at the log, and check the versions of the libraries that this cell uses."
@@ -205,6 +220,29 @@ def time_limit(code: str, limit: float, cell: CellRef | None) -> RunError:
         during = f" {where(cell)} was running." if cell else ""
         message = f"The run took longer than the {limit:g} s that it may take.{during}"
     return RunError(code=code, message=message, mend="Allow more time, or make the notebook faster.", cell=cell, detail={"limit": limit})
+
+
+def resource_limit(resource: str, asked: int, used: int, cell: CellRef | None) -> RunError:
+    """The run used more `memory` or `storage` than it may, in bytes."""
+    during = f" while {where(cell)[0].lower()}{where(cell)[1:]} ran" if cell else ""
+    if resource == "memory":
+        what, mend = f"held {size(used)} of memory", "Allow more (--memory), or use less data at a time."
+    else:
+        what, mend = f"had written {size(used)} of files", "Allow more (--storage), write less, or write to a live path, which does not count."
+    message = f"The run {what}{during}, and may not use more than {size(asked)}."
+    return RunError(
+        code="resource_limit_exceeded", message=message, mend=mend, cell=cell, detail={"resource": resource, "asked": asked, "used": used}
+    )
+
+
+def size(count: int) -> str:
+    """`3.1 MB`, in powers of 1000."""
+    scaled = float(count)
+    for unit in ("B", "kB", "MB"):
+        if scaled < 1000:
+            return f"{scaled:.0f} {unit}" if unit == "B" else f"{scaled:.1f} {unit}"
+        scaled /= 1000
+    return f"{scaled:.1f} GB"
 
 
 def joined(lines: Sequence[str]) -> str:

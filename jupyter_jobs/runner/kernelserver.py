@@ -10,8 +10,8 @@ four bytes of length (big endian) and JSON, with the descriptors of the kernel's
 
 Answers are lines of JSON: `{"refused": why}` (nothing was forked), `{"failed": {"step", "path", "errno", "message"}}` (the namespace),
 `{"pid", "keeper", "namespace", "imported"}`, `{"ready": true}` (its sockets are bound), `{"ended": status, "memory": bytes, "cpu": seconds}`
-(negative: a signal), and after it, when no process of the run is left, `{"clear": true}`. Whoever asked closes the connection, or sends a byte, to
-have all processes of the run killed.
+(negative: a signal), and after it, when no process of the run is left, `{"clear": true, "cpu": seconds}` (of all of them). Whoever asked closes the
+connection, or sends a byte, to have all processes of the run killed.
 
 The server ends when LIFE_FD is closed and no keeper lives.
 """
@@ -327,6 +327,7 @@ def keep(server: Server, forked: Forked) -> None:
 def watch(connection: socket.socket, kernel: int, wakeup: int) -> None:
     """See the kernel to its end, then kill what it left, until this process has no child."""
     usage = None
+    cpu = 0.0
     asked = False
     while True:
         watched: list[Any] = [wakeup] if asked else [wakeup, connection]
@@ -340,10 +341,11 @@ def watch(connection: socket.socket, kernel: int, wakeup: int) -> None:
             try:
                 pid, status, resources = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
-                say(connection, clear=True)
+                say(connection, clear=True, cpu=cpu)
                 return
             if pid == 0:
                 break
+            cpu += resources.ru_utime + resources.ru_stime
             if pid == kernel:
                 usage = resources
                 code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)

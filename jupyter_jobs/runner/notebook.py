@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import sys
 import time
 from collections.abc import Container, Mapping, MutableMapping
 from pathlib import Path
@@ -11,7 +13,15 @@ from typing import Any
 
 import nbformat
 
+from jupyter_jobs.runner import room
+from jupyter_jobs.runner.failures import RunFailed
+from jupyter_jobs.runner.log import Journal
 from jupyter_jobs.runner.rundir import write_atomic
+
+log = logging.getLogger(__name__)
+
+SPLIT_MOST = 4 << 20
+"""Characters of streams up to which texts are split into lines, as notebooks usually have them; beyond, that takes many times the memory."""
 
 
 class Saver:
@@ -28,19 +38,50 @@ class Saver:
         """Have the notebook written soon. Called on the loop."""
         if not self._pending:
             wait = max(0.0, self._last + self._interval - time.monotonic())
-            self._pending = asyncio.get_running_loop().call_later(wait, self.save)
+            self._pending = asyncio.get_running_loop().call_later(wait, self._save_soon)
+
+    def _save_soon(self) -> None:
+        self._pending = None
+        try:
+            self.save()
+        except OSError as error:
+            # the last time counts
+            log.error("The notebook cannot be written: %s", error)
 
     def save(self, final: bool = False) -> None:
         """Write the notebook. Raises OSError."""
-        self._pending = None
         began = time.monotonic()
         # in between without splitting texts into lines, which needs a copy of everything
-        text: str = nbformat.v4.writes(self._nb) if final else json.dumps(self._nb, ensure_ascii=False)  # type: ignore[no-untyped-call]
+        if final and _printed(self._nb) < SPLIT_MOST:
+            text: str = nbformat.v4.writes(self._nb)  # type: ignore[no-untyped-call]
+        else:
+            text = json.dumps(self._nb, ensure_ascii=False)
         # half surrogate pairs become JSON escapes this way
-        write_atomic(self._path, text.encode("utf-8", "backslashreplace"))
+        data = text.encode("utf-8", "backslashreplace")
+        del text
+        write_atomic(self._path, data)
         self._last = time.monotonic()
         # a large notebook must not keep the run busy with writing
         self._interval = max(self._interval, 10 * (self._last - began))
+
+
+def save_last(saver: Saver, journal: Journal) -> None:
+    """Write the notebook at the end of its run. Raises RunFailed where that is impossible, unless the run ends with another reason already."""
+    # in a `finally`, where this is what is on its way
+    ends_with = sys.exc_info()[1]
+    try:
+        saver.save(final=True)
+    except OSError as error:
+        journal.note(f"The executed notebook could not be written: {error.strerror}.")
+        if ends_with is not None:
+            return
+        if room.is_full(error):
+            raise RunFailed(room.no_room("the executed notebook", error)) from error
+        raise
+
+
+def _printed(nb: Any) -> int:
+    return sum(len(output.text) for cell in nb.cells for output in cell.get("outputs", ()) if output.output_type == "stream")
 
 
 def merge_streams(cell: Any, index: int, places: MutableMapping[str, dict[int, list[int]]]) -> None:
@@ -75,6 +116,15 @@ def overwritten(text: str) -> str:
     if "\r" not in text:
         return text
     return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+
+
+def condensed(text: str) -> str:
+    """A piece of text that takes less room: `overwritten` makes the same of it, wherever in a text it stands."""
+    if "\r" not in text:
+        return text
+    lines = text.split("\n")
+    shorter = ["".join(line.rstrip("\r").rpartition("\r")[1:]) for line in lines]
+    return "\n".join(shorter) + ("\r" if lines[-1].endswith("\r") else "")
 
 
 def unique_id(wanted: str, taken: Container[str]) -> str:

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from jupyter_jobs.runner.confine import Group
 from jupyter_jobs.runner.rundir import RunError
 
 
@@ -21,8 +22,13 @@ class Outcome(msgspec.Struct):
     records: dict[str, object] = {}
     kernel_exit: int | None = None
     memory: int | None = None
+    cpu: float | None = None
+    peak: int = 0
+    """The most memory of all processes together that was sampled."""
     clear: bool = False
     """Whether it is certain that no process of the run is left."""
+    group: Group | None = None
+    """The group that the run's processes are in, to be removed when they have ended."""
     done: int = 0
     total: int = 0
 

@@ -65,6 +65,7 @@ class ForkedKernel:
         self.namespace = ""
         self.imported: list[str] = []
         self.memory: int | None = None
+        self.cpu: float | None = None
         self.failed: dict[str, Any] | None = None
         loop = asyncio.get_running_loop()
         self.started: asyncio.Future[str] = loop.create_future()
@@ -104,10 +105,11 @@ class ForkedKernel:
         elif "ready" in said:
             _tell(self.ready, None)
         elif "ended" in said:
-            self.memory = said["memory"]
+            self.memory, self.cpu = said["memory"], said["cpu"]
             self.returncode = said["ended"]
             _tell(self.ended, said["ended"])
         elif "clear" in said:
+            self.cpu = said["cpu"]
             _tell(self.clear, True)
 
     def _over(self) -> None:

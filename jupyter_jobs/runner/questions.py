@@ -19,7 +19,11 @@ PLACE = (
     "__import__('json').dumps([__import__('os').getcwd()] + [(lambda value: value if value is None or isinstance(value, int) else str(value))"
     "(getattr(getattr(__import__('sys'), 'last_value', None), name, None)) for name in ('errno', 'filename')])"
 )
-REPEATS_RAW_OUTPUT = "__import__('json').dumps(getattr(__import__('sys').stdout, '_original_stdstream_copy', None) is not None)"
+# flushed, so that what was said while the kernel started is not taken for the first cell's
+REPEATS_RAW_OUTPUT = (
+    "(lambda sys: (sys.stdout.flush(), sys.stderr.flush(),"
+    " __import__('json').dumps(getattr(sys.stdout, '_original_stdstream_copy', None) is not None))[2])(__import__('sys'))"
+)
 
 # at once, where `exit()` would wait a tenth of a second
 LEAVE = "(lambda shell: (shell.ask_exit(), shell.kernel.io_loop.call_later(0, shell.kernel.io_loop.stop)))(__import__('IPython').get_ipython())"

@@ -24,6 +24,8 @@ RUNNER = "runner.json"
 RUNNER_LOG = "runner.log"
 KERNEL = "kernel.json"
 EXIT = "exit.json"
+LIMITS = "limits.json"
+USAGE = "usage.jsonl"
 
 RUN_MARK = "JUPYTER_JOBS_RUN"
 """The environment variable that marks every process of a run; its value is the run's id."""
@@ -104,11 +106,21 @@ class Artifact(Struct, frozen=True, kw_only=True):
     kind: Literal["created", "changed", "deleted"]
 
 
+class Resources(Struct, frozen=True, kw_only=True):
+    """What all processes of a run may use together: cores, bytes of memory, bytes that it writes to its workspace. None: as much as there is."""
+
+    cpu: float | None = None
+    memory: int | None = None
+    storage: int | None = None
+
+
 class RunSpec(Struct, frozen=True, kw_only=True):
     """`run.json`: everything the runner needs. `time_limit` bounds the run, `cell_timeout` each cell, in seconds.
 
     `fork`: the kernel may be forked from a warm server. `preload`: modules that such a server imports beforehand for the runs that follow, besides
-    those that the notebook imports if `learn_preload`.
+    those that the notebook imports if `learn_preload`. `cgroup`: a directory of cgroup v2 where the runner may make a group for the run, to hold it
+    to its `resources`.
+    `max_log_bytes` bounds the log, `max_stream_bytes` what the notebook keeps of a cell's standard output and error; 0: not at all.
     """
 
     run: str
@@ -128,8 +140,19 @@ class RunSpec(Struct, frozen=True, kw_only=True):
     fork: bool = True
     preload: list[str] = []
     learn_preload: bool = True
+    resources: Resources = Resources()
+    cgroup: str = ""
     socket_dir: str = ""
     hints: str = ""
+    max_log_bytes: int = 0
+    max_stream_bytes: int = 0
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """`limits.json`, written by the dispatcher when a run may take longer than `run.json` says: seconds from its beginning. SIGUSR1 tells the
+    runner."""
+
+    time_limit: float
 
 
 class CellRef(Struct, frozen=True, kw_only=True):
@@ -162,6 +185,21 @@ class LogRecord(Struct, frozen=True, kw_only=True):
     text: str
     end: Literal["\n", "\r", ""] = "\n"
     cell: int = 0
+
+
+class UsageSample(Struct, frozen=True, kw_only=True, array_like=True):
+    """A line of `usage.jsonl`, as an array: what the run's processes used at a time. Read the whole file each time: it is thinned out as it grows.
+
+    `cpu`: seconds since the kernel was started, of ended processes too. `memory`: `pss` counts what processes share once, `rss` with each of them
+    (where there are too many to look at closely). `storage`: bytes that the run has written to its workspace, None before anybody looked.
+    """
+
+    at: float
+    cpu: float
+    memory: int
+    processes: int
+    storage: int | None = None
+    measure: Literal["pss", "rss"] = "rss"
 
 
 class RunError(Struct, frozen=True, kw_only=True):
@@ -203,7 +241,10 @@ class CellCount(Struct, frozen=True, kw_only=True):
 
 
 class RunResult(Struct, frozen=True, kw_only=True):
-    """`result.json`, written last: the kernel and all its processes are gone by then. `phases`: seconds that each part of the run took."""
+    """`result.json`, written last: the kernel and all its processes are gone by then. `phases`: seconds that each part of the run took.
+
+    `peak_memory`: the largest that was sampled, or that a single process ever held. `cpu_seconds`: of all processes of the run but the runner.
+    """
 
     state: Literal["complete", "failed", "canceled"]
     started_at: float
@@ -213,6 +254,7 @@ class RunResult(Struct, frozen=True, kw_only=True):
     records: dict[str, object] = {}
     artifacts: list[Artifact] = []
     peak_memory: int | None = None
+    cpu_seconds: float | None = None
     live: list[LiveFacts] = []
     kernel_exit: int | None = None
     ways: dict[str, Way] = {}
@@ -273,6 +315,19 @@ def write_spec(run_dir: Path, spec: RunSpec) -> None:
 def read_spec(run_dir: Path) -> RunSpec:
     """Read `run.json`. Raises OSError, or msgspec.DecodeError where it is not of this form."""
     return msgspec.json.decode((run_dir / SPEC).read_bytes(), type=RunSpec)
+
+
+def write_limits(run_dir: Path, limits: Limits) -> None:
+    """Write `limits.json`. Raises OSError."""
+    write_atomic(run_dir / LIMITS, encode(limits))
+
+
+def read_limits(run_dir: Path) -> Limits | None:
+    """What has changed of the run's limits; None if nothing has. Raises OSError, or msgspec.DecodeError where the file is not of this form."""
+    try:
+        return msgspec.json.decode((run_dir / LIMITS).read_bytes(), type=Limits)
+    except FileNotFoundError:
+        return None
 
 
 def write_result(run_dir: Path, result: RunResult) -> None:
@@ -342,7 +397,8 @@ def write_exit(run_dir: Path, status: int) -> None:
 
 
 def read_records(path: Path, kind: type[T], offset: int = 0) -> tuple[list[T], int]:
-    """The complete records of `log.jsonl` (`LogRecord`) or `events.jsonl` (`RunEvent`) from a byte offset on, and the offset to go on from.
+    """The complete records of `log.jsonl` (`LogRecord`), `events.jsonl` (`RunEvent`) or `usage.jsonl` (`UsageSample`) from a byte offset on, and the
+    offset to go on from.
 
     A missing file holds no records. Raises msgspec.DecodeError where a line is not of this form.
     """

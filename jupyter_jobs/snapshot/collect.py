@@ -147,8 +147,11 @@ def _add_git_names(listing: Listing, prefix: str, names: Sequence[str], enough: 
 
 def _add_regular(listing: Listing, prefix: str, names: Sequence[str]) -> bool:
     """Add names that are all regular files, without a step of Python for each; False, and nothing is added, if they are not all."""
+    expected = listing.expected()
     try:
-        statuses = list(map(os.lstat, map(f"{listing.directory}/{prefix}".__add__, names)))
+        # looked at while git was asked
+        as_expected = not prefix and expected.names == names
+        statuses = expected.statuses if as_expected else list(map(os.lstat, map(f"{listing.directory}/{prefix}".__add__, names)))
     except OSError:
         return False
     if not all(map(stat.S_ISREG, map(operator.attrgetter("st_mode"), statuses))):

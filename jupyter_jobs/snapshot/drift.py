@@ -9,8 +9,19 @@ from importlib import metadata
 from pathlib import Path
 
 from jupyter_jobs.model import Distribution, Environment, Finding
+from jupyter_jobs.snapshot import seen
 from jupyter_jobs.snapshot.clone import Entry, digest_of, entry_of, walk
-from jupyter_jobs.snapshot.frozen import FrozenRoot, Interpreter, Manifest, place_of, read_manifest, skipped, stored_environment, write_manifest
+from jupyter_jobs.snapshot.frozen import (
+    FrozenRoot,
+    Interpreter,
+    Manifest,
+    Stored,
+    place_of,
+    read_manifest,
+    skipped,
+    stored_environment,
+    write_manifest,
+)
 from jupyter_jobs.snapshot.roots import site_folders
 
 _MANY = 100
@@ -23,7 +34,25 @@ def verify_environment(data_dir: Path, digest: str) -> list[Finding]:
     name the file, by its original path, or the distribution; `interpreter_changed` (`warning`) is another build of the same Python version below a
     virtual environment, `interpreter_missing` (`error`) none. Raises NotFound, OSError.
     """
+    began = seen.now_ns()
     stored = stored_environment(data_dir, digest)
+    places = [(place_of(data_dir, digest, one), skipped(one.root, data_dir, None) if one.mode == "recorded" else []) for one in stored.roots]
+    remembered = data_dir / "environments" / digest / "seen"
+    findings: list[Finding] = []
+    if seen.unchanged(remembered, places) != digest:
+        findings, now = _compare_all(data_dir, digest, stored)
+        if not findings:
+            seen.remember(remembered, digest, [(*place, entries) for place, entries in zip(places, now, strict=True)], began)
+    if stored.interpreter:
+        findings += _interpreter(stored.interpreter)
+    if len(findings) > _MANY:
+        rest = len(findings) - _MANY
+        findings = [*findings[:_MANY], _finding(f"{rest} more files or packages have changed.", "")]
+    return findings
+
+
+def _compare_all(data_dir: Path, digest: str, stored: Stored) -> tuple[list[Finding], list[list[Entry]]]:
+    """What has changed, and the entries with the stat of now where the content is unchanged."""
     manifest = read_manifest(data_dir, digest)
     findings: list[Finding] = []
     now: list[list[Entry]] = []
@@ -41,12 +70,7 @@ def verify_environment(data_dir: Path, digest: str) -> list[Finding]:
         findings += _told(one, base, changes)
     if manifest.entries != now:
         write_manifest(data_dir, Manifest(manifest.digest, now, manifest.digests))
-    if stored.interpreter:
-        findings += _interpreter(stored.interpreter)
-    if len(findings) > _MANY:
-        rest = len(findings) - _MANY
-        findings = [*findings[:_MANY], _finding(f"{rest} more files or packages have changed.", "")]
-    return findings
+    return findings, now
 
 
 def _compare(base: str, entries: list[Entry], digests: list[str]) -> tuple[list[tuple[str, str]], list[Entry]]:

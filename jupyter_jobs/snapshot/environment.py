@@ -1,7 +1,7 @@
 """Freezing a kernel's environment.
 
 An environment's identity is the content of its roots. `environments/index/` remembers what stat said when one was last frozen: an unchanged one costs
-a walk. A clone made of hard links shows what is written in place into the original: `verify_environment` finds that before a run.
+one stat of each path. A clone made of hard links shows what is written in place into the original: `verify_environment` finds that before a run.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from jupyter_jobs.model import Distribution, Environment, EnvironmentPreview, Finding, KernelInfo
+from jupyter_jobs.snapshot import seen
 from jupyter_jobs.snapshot.clone import Entry, Method, TooMuch, clone, digest_of, digests_of, entry_of, possible_method, remove_tree, walk
 from jupyter_jobs.snapshot.drift import verify_environment
 from jupyter_jobs.snapshot.frozen import (
@@ -30,6 +31,7 @@ from jupyter_jobs.snapshot.frozen import (
     skipped,
     write_struct,
 )
+from jupyter_jobs.snapshot.room import room_for
 from jupyter_jobs.snapshot.roots import Answer, Root, as_distributions, ask_python, installed, plan_roots
 
 __all__ = ["freeze_environment", "load_environment", "preview_environment", "roots", "verify_environment"]
@@ -38,24 +40,37 @@ _SOURCE_MAX_FILES = 100_000
 _WEAKEST: tuple[Mode, ...] = ("reflink", "hardlink", "copy", "recorded")
 
 
-def freeze_environment(data_dir: Path, kernel: KernelInfo, *, copy_max_bytes: int, freeze: bool = True, project: Path | None) -> Environment:
+def freeze_environment(
+    data_dir: Path, kernel: KernelInfo, *, copy_max_bytes: int, freeze: bool = True, project: Path | None, answer: Answer | None = None
+) -> Environment:
     """Freeze the environment of a kernel, or find it frozen already.
 
     `copy_max_bytes` bounds what is copied where files can be neither reflinked nor hard-linked; beyond it, and without `freeze`, the environment is
-    recorded, to be checked before each run. Sources below `project` are left to the project's snapshot. Safe to call from several processes.
-    Raises BadInput `environment_unreadable`, OSError.
+    recorded, to be checked before each run. Sources below `project` are left to the project's snapshot. `answer`: what the kernel's Python said,
+    if it was asked already. Safe to call from several processes.
+    Raises BadInput `environment_unreadable`, Unavailable `no_room`, OSError.
     """
+    with room_for(f"the environment of {kernel.display_name or kernel.name}", data_dir):
+        return _freeze(data_dir, kernel, copy_max_bytes, freeze, project, answer or ask_python(kernel))
+
+
+def _freeze(data_dir: Path, kernel: KernelInfo, copy_max_bytes: int, freeze: bool, project: Path | None, answer: Answer | None) -> Environment:
     store = environment_store(data_dir)
-    answer = ask_python(kernel)
     if answer is None:
         return _without_python(store, kernel)
+    began = seen.now_ns()
     planned, notes = plan_roots(answer, data_dir, project)
+    places = [(root.path, skipped(root, data_dir, project)) for root in planned]
+    remembered = _index_path(store, answer, planned, freeze, copy_max_bytes).with_suffix(".seen")
+    if (digest := seen.unchanged(remembered, places)) and is_stored(store, digest):
+        return load_environment(data_dir, digest)
     walked = [_walk_root(root, data_dir, project, copy_max_bytes, notes) for root in planned]
     planned = [root for root, entries in zip(planned, walked, strict=True) if entries is not None]
     found = [entries for entries in walked if entries is not None]
     index = _index_path(store, answer, planned, freeze, copy_max_bytes)
     known = load_manifest(index)
     if known is not None and known.entries == found and is_stored(store, known.digest):
+        _remember(remembered, known.digest, places, found, began)
         return load_environment(data_dir, known.digest)
     digests = _hash_all(planned, found, known)
     distributions = as_distributions(installed(answer), planned, project)
@@ -64,6 +79,7 @@ def freeze_environment(data_dir: Path, kernel: KernelInfo, *, copy_max_bytes: in
     digest = _identity(answer, planned, found, digests, interpreter, freeze, notes)
     if is_stored(store, digest):
         write_struct(index, Manifest(digest, found, digests))
+        _remember(remembered, digest, places, found, began)
         return load_environment(data_dir, digest)
 
     folder = Path(tempfile.mkdtemp(prefix=f".new-{os.getpid()}-", dir=store))
@@ -95,7 +111,9 @@ def freeze_environment(data_dir: Path, kernel: KernelInfo, *, copy_max_bytes: in
     finally:
         if folder.exists():
             remove_tree(folder)
-    write_struct(index, Manifest(digest, _originals(frozen, found, placed), digests))
+    originals = _originals(frozen, found, placed)
+    write_struct(index, Manifest(digest, originals, digests))
+    _remember(remembered, digest, places, originals, began)
     return load_environment(data_dir, digest)
 
 
@@ -162,6 +180,11 @@ def _walk_root(root: Root, data_dir: Path, project: Path | None, max_bytes: int,
             )
         )
     return entries
+
+
+def _remember(file: Path, digest: str, places: list[tuple[str, list[str]]], found: list[list[Entry]], began: int) -> None:
+    if len(places) == len(found):  # none was too large, and might be no more
+        seen.remember(file, digest, [(*place, entries) for place, entries in zip(places, found, strict=True)], began)
 
 
 def _hash_all(planned: list[Root], found: list[list[Entry]], known: Manifest | None) -> list[list[str]]:

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import msgspec
 
-from jupyter_jobs.errors import BadInput, NotFound, TooLarge, Unavailable
+from jupyter_jobs.errors import BadInput, NotFound, TooLarge
 from jupyter_jobs.model import Finding, FolderSize, IgnoredPath, LivePath, ManifestEntry, ProjectChoice, Snapshot
-from jupyter_jobs.snapshot.listing import Listing, parents
+from jupyter_jobs.snapshot.git import work_tree_above
+from jupyter_jobs.snapshot.listing import Expected, Listing, nothing_expected, parents
 from jupyter_jobs.snapshot.names import all_plain, os_name, safe_text, shown
-from jupyter_jobs.snapshot.objects import PERMISSIONS, Copied, Stamp, StatCache, copy_file, load_cache, may_trust, now_ns, save_cache, stamp_of
+from jupyter_jobs.snapshot.objects import PERMISSIONS, STAMP_BYTES, Copied, StatCache, copy_file, load_cache, may_trust, now_ns, save_cache, stamps_of
 from jupyter_jobs.snapshot.project import read_project_rules
+from jupyter_jobs.snapshot.room import room_for
 from jupyter_jobs.snapshot.select import explain, list_project
 from jupyter_jobs.snapshot.tree import Progress, building, fill
 
@@ -90,16 +92,23 @@ def freeze_project(
     still, Unavailable when the disk is full.
     """
     data_dir = Path(data_dir)
-    with ThreadPoolExecutor(1) as beside:  # git is waited for meanwhile
-        loading = beside.submit(load_cache, data_dir, os_name(choice.directory))
-        listing = _list(data_dir, choice, exclude, include, live, max_files)
-        cache = loading.result()
+    listing, cache = _list(data_dir, choice, exclude, include, live, max_files)
+    return _freeze(data_dir, listing, cache, max_bytes, max_files, progress)
+
+
+def freeze_listed(data_dir: Path, listing: Listing, *, max_bytes: int, max_files: int) -> Snapshot:
+    """`freeze_project` of what was listed just now."""
+    return _freeze(data_dir, listing, load_cache(data_dir, listing.directory), max_bytes, max_files, None)
+
+
+def _freeze(data_dir: Path, listing: Listing, cache: StatCache, max_bytes: int, max_files: int, progress: Progress | None) -> Snapshot:
     check_limits(listing, max_bytes, max_files)
     check_readable(listing)
     notes = _notes(listing)
-    stamps = _stamps(listing)
+    stamps = stamps_of(listing.files.values())
     known: dict[str, str] = {}
-    found = _unchanged(data_dir, listing, cache, notes) if cache.stamps == stamps else None
+    same = cache.stamps == stamps and cache.names == _names(listing.files)
+    found = _unchanged(data_dir, listing, cache, notes) if same else None
     if found is None:
         known = _known(listing, cache, stamps)
         found = _nearly_unchanged(data_dir, listing, known, notes)
@@ -107,48 +116,48 @@ def freeze_project(
         if progress is not None:
             progress(len(listing.files), len(listing.files))
         return found
-    try:
-        with building(data_dir) as place:
-            filled = fill(data_dir, f"{place}/tree", listing, known, progress)
-            for path in sorted(listing.files.keys() - filled.keys()):
-                notes.append(
-                    Finding(code="file_gone", level="note", message=f"{shown(path)} was gone before it could be read.", path=safe_text(path))
-                )
-            entries = _entries(listing, {path: copied for path, (copied, _) in filled.items()})
-            snapshot = _publish(data_dir, place, listing, entries, notes)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        size = human(sum(status.st_size for status in listing.files.values()))
-        message = f"There is no room in {data_dir} for a snapshot of {shown(listing.directory)} ({size})."
-        raise Unavailable(message, code="no_room", mend="Delete old jobs, or free some space.", path=str(data_dir)) from error
+    size = human(sum(status.st_size for status in listing.files.values()))
+    with room_for(f"a snapshot of {shown(listing.directory)} ({size})", data_dir), building(data_dir) as place:
+        filled = fill(data_dir, f"{place}/tree", listing, known, progress)
+        for path in sorted(listing.files.keys() - filled.keys()):
+            notes.append(Finding(code="file_gone", level="note", message=f"{shown(path)} was gone before it could be read.", path=safe_text(path)))
+        entries = _entries(listing, {path: copied for path, (copied, _) in filled.items()})
+        snapshot = _publish(data_dir, place, listing, entries, notes)
     _remember(data_dir, listing, {path: copied for path, (copied, trusted) in filled.items() if trusted}, snapshot)
     return snapshot
 
 
-def _stamps(listing: Listing) -> dict[str, Stamp]:
-    paths: Iterable[str] = listing.files if all_plain(listing.files) else map(safe_text, listing.files)
-    return dict(zip(paths, map(stamp_of, listing.files.values()), strict=True))
+def _names(paths: Iterable[str]) -> str:
+    """Paths as JSON-safe texts, joined by NUL."""
+    return "\0".join(paths if all_plain(paths) else map(safe_text, paths))
 
 
-def _known(listing: Listing, cache: StatCache, stamps: dict[str, Stamp]) -> dict[str, str]:
+def _known(listing: Listing, cache: StatCache, stamps: bytes) -> dict[str, str]:
     """The digests of files that are as they were when they were last read."""
-    old = cache.stamps
-    return {path: cache.digests[text] for path, (text, stamp) in zip(listing.files, stamps.items(), strict=True) if old.get(text) == stamp}
+    old = cache.known()
+    known: dict[str, str] = {}
+    for at, path in enumerate(listing.files):
+        stamp, digest = old.get(safe_text(path), (b"", ""))
+        if stamp == stamps[at * STAMP_BYTES : (at + 1) * STAMP_BYTES]:
+            known[path] = digest
+    return known
 
 
-def _remember(data_dir: Path, listing: Listing, trusted: Mapping[str, Copied], snapshot: Snapshot) -> None:
-    texts = {path: safe_text(path) for path in trusted}
+def _remember(data_dir: Path, listing: Listing, read: Mapping[str, Copied], snapshot: Snapshot) -> None:
+    # in the listing's order, so that an unchanged project is known by comparing texts
+    trusted = [(path, read[path]) for path in listing.files if path in read]
     links, empty = _links_and_empty(listing)
     cache = StatCache(
-        stamps={texts[path]: stamp_of(copied.status) for path, copied in trusted.items()},
-        digests={texts[path]: copied.digest for path, copied in trusted.items()},
+        names=_names([path for path, _ in trusted]),
+        stamps=stamps_of([copied.status for _, copied in trusted]),
+        digests=b"".join(bytes.fromhex(copied.digest) for _, copied in trusted),
         links=links,
         empty=empty,
         snapshot=snapshot.digest if len(trusted) == len(listing.files) else "",
         created_at=snapshot.created_at,
     )
-    save_cache(data_dir, listing.directory, cache)
+    with room_for(f"what is remembered of {shown(listing.directory)}", data_dir):
+        save_cache(data_dir, listing.directory, cache)
 
 
 def _links_and_empty(listing: Listing) -> tuple[dict[str, str], dict[str, int]]:
@@ -198,7 +207,7 @@ def preview_project(
     max_files: int,
 ) -> ProjectPreview:
     """What `freeze_project` with the same arguments would freeze; what would make it fail is an `error` finding."""
-    listing = _list(Path(data_dir), choice, exclude, include, live, max_files)
+    listing, _ = _list(Path(data_dir), choice, exclude, include, live, max_files)
     findings = _notes(listing)
     checks: list[Callable[[], None]] = [lambda: check_limits(listing, max_bytes, max_files), lambda: check_readable(listing)]
     for check in checks:
@@ -221,16 +230,39 @@ def preview_project(
     )
 
 
-def _list(data_dir: Path, choice: ProjectChoice, exclude: Sequence[str], include: Sequence[str], live: Sequence[LivePath], max_files: int) -> Listing:
-    rules = read_project_rules(Path(os_name(choice.directory)))
-    return list_project(
-        data_dir,
-        choice,
-        exclude=[*rules.exclude, *exclude],
-        include=[*rules.include, *include],
-        live=[*rules.live, *live],
-        enough=20 * max_files,
-    )
+def _list(
+    data_dir: Path, choice: ProjectChoice, exclude: Sequence[str], include: Sequence[str], live: Sequence[LivePath], max_files: int
+) -> tuple[Listing, StatCache]:
+    """The project as it is, and what is known of it."""
+    directory = os_name(choice.directory)
+    rules = read_project_rules(Path(directory))
+    with ThreadPoolExecutor(1) as beside:
+        # git is waited for meanwhile
+        ask_git = choice.mode == "directory" and bool(work_tree_above(os.path.realpath(directory)))
+        looking = beside.submit(_look, data_dir, directory, ask_git)
+        listing = list_project(
+            data_dir,
+            choice,
+            exclude=[*rules.exclude, *exclude],
+            include=[*rules.include, *include],
+            live=[*rules.live, *live],
+            enough=20 * max_files,
+            expected=lambda: looking.result()[1],
+        )
+    return listing, looking.result()[0]
+
+
+def _look(data_dir: Path, directory: str, at_files: bool) -> tuple[StatCache, Expected]:
+    """What is known of a project and, if wanted, the status of each file that it had; of none where one is gone."""
+    cache = load_cache(data_dir, directory)
+    if not at_files:
+        return cache, nothing_expected()
+    texts = cache.paths()
+    names = texts if all_plain(texts) else list(map(os_name, texts))
+    try:
+        return cache, Expected(names, list(map(os.lstat, map(f"{directory}/".__add__, names))))
+    except OSError:
+        return cache, nothing_expected()
 
 
 def folder_sizes(listing: Listing) -> list[FolderSize]:

@@ -7,19 +7,94 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from string import Template
+from typing import TYPE_CHECKING, Protocol
 
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
+import msgspec
 
 from jupyter_jobs.errors import BadInput
 from jupyter_jobs.model import Finding, KernelInfo
 
+if TYPE_CHECKING:
+    from jupyter_client.kernelspec import KernelSpecManager
+
 _OURS = frozenset({"python", f"python{sys.version_info[0]}", f"python{sys.version_info[0]}.{sys.version_info[1]}"})
+NATIVE = "python3"
 _FIELD = re.compile(r"\{([A-Za-z0-9_]+)\}")
 
 
-def resolve_kernel(specs: KernelSpecManager, name: str, language: str = "") -> KernelInfo:
+class KernelSpec(Protocol):
+    """What we need of a kernelspec."""
+
+    argv: list[str]
+    display_name: str
+    language: str
+    env: dict[str, str]
+    interrupt_mode: str
+    resource_dir: str
+
+
+class KernelSpecs(Protocol):
+    """What we need of a `KernelSpecManager`."""
+
+    def find_kernel_specs(self) -> dict[str, str]:
+        """The folders of all kernels by name."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """Raises `NoSuchKernel`, which is a KeyError, and whatever a broken kernel.json makes it raise."""
+
+
+class LocalKernelSpecs:
+    """The kernels that `KernelSpecManager` finds where nothing is configured. It is asked itself, which takes a fifth of a second because it brings
+    zmq and IPython along, only where the kernels' folders do not say it all."""
+
+    def find_kernel_specs(self) -> dict[str, str]:
+        found = self._folders
+        theirs = Path(os.environ.get("IPYTHONDIR") or "~/.ipython").expanduser() / "kernels"
+        return found if NATIVE in found and not theirs.is_dir() else self._manager.find_kernel_specs()
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        folder = self._folders.get(kernel_name.lower())
+        try:
+            plain = msgspec.json.decode(Path(folder, "kernel.json").read_bytes(), type=_PlainSpec) if folder else None
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+            plain = None
+        if folder is None or plain is None or plain.interrupt_mode not in ("signal", "message") or "kernel_provisioner" in plain.metadata:
+            return self._manager.get_kernel_spec(kernel_name)
+        plain.resource_dir = folder
+        return plain
+
+    @cached_property
+    def _folders(self) -> dict[str, str]:
+        from jupyter_core.paths import jupyter_path
+
+        found: dict[str, str] = {}
+        for place in map(Path, jupyter_path("kernels")):
+            for folder in place.iterdir() if place.is_dir() else ():
+                if (folder / "kernel.json").is_file():
+                    found.setdefault(folder.name.lower(), str(folder))
+        return found
+
+    @cached_property
+    def _manager(self) -> KernelSpecManager:
+        from jupyter_client.kernelspec import KernelSpecManager
+
+        return KernelSpecManager()
+
+
+class _PlainSpec(msgspec.Struct):
+    argv: list[str]
+    display_name: str = ""
+    language: str = ""
+    env: dict[str, str] = {}
+    interrupt_mode: str = "signal"
+    metadata: dict[str, object] = {}
+    resource_dir: str = ""
+
+
+def resolve_kernel(specs: KernelSpecs, name: str, language: str = "") -> KernelInfo:
     """The kernel `name`; with an empty name the first of `language` (default `python`), the server's default kernel before others.
 
     `{connection_file}` stays in argv. `${VARIABLE}` stays in `env`: what it stands for is a value of the submitter's. A bare `python` means this
@@ -30,7 +105,7 @@ def resolve_kernel(specs: KernelSpecManager, name: str, language: str = "") -> K
         return _by_language(specs, language or "python")
     try:
         spec = specs.get_kernel_spec(name)
-    except NoSuchKernel:
+    except KeyError:
         raise _not_found(specs, f"There is no kernel named {name!r} here.") from None
     except (ValueError, OSError, AttributeError, TypeError) as error:
         raise BadInput(
@@ -42,7 +117,7 @@ def resolve_kernel(specs: KernelSpecManager, name: str, language: str = "") -> K
     return _info(name, spec)
 
 
-def list_kernels(specs: KernelSpecManager) -> list[KernelInfo]:
+def list_kernels(specs: KernelSpecs) -> list[KernelInfo]:
     """All kernels that could be started here, by display name; those whose program or kernel.json is broken are left out."""
     found = []
     for name in sorted(specs.find_kernel_specs()):
@@ -53,7 +128,7 @@ def list_kernels(specs: KernelSpecManager) -> list[KernelInfo]:
     return sorted(found, key=lambda kernel: (kernel.display_name.casefold(), kernel.name))
 
 
-def kernel_for(specs: KernelSpecManager, metadata: Mapping[str, object]) -> tuple[KernelInfo, list[Finding]]:
+def kernel_for(specs: KernelSpecs, metadata: Mapping[str, object]) -> tuple[KernelInfo, list[Finding]]:
     """The kernel that a notebook's metadata name, or one of the same language where that name does not exist here (then with a finding).
 
     Raises BadInput `kernel_not_found` where there is none of its language either.
@@ -79,7 +154,7 @@ def kernel_for(specs: KernelSpecManager, metadata: Mapping[str, object]) -> tupl
     return kernel, [finding]
 
 
-def _by_language(specs: KernelSpecManager, language: str, wanted: str = "") -> KernelInfo:
+def _by_language(specs: KernelSpecs, language: str, wanted: str = "") -> KernelInfo:
     asked = language.casefold()
     kernels = [kernel for kernel in list_kernels(specs) if kernel.language.casefold() == asked]
     if not kernels:
@@ -90,7 +165,7 @@ def _by_language(specs: KernelSpecManager, language: str, wanted: str = "") -> K
     return min(kernels, key=lambda kernel: (kernel.name not in (default, f"python{sys.version_info[0]}"), kernel.name))
 
 
-def _not_found(specs: KernelSpecManager, message: str) -> BadInput:
+def _not_found(specs: KernelSpecs, message: str) -> BadInput:
     names = sorted(specs.find_kernel_specs())
     there = f"There are: {', '.join(names)}." if names else "There are none at all: `python -m ipykernel install --user` makes one."
     return BadInput(f"{message} {there}", code="kernel_not_found", mend="Choose one of them, or install the kernel.", field="kernel", kernels=names)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from jupyter_jobs.errors import BadInput
 from jupyter_jobs.model import Finding, LivePath
@@ -23,6 +24,17 @@ class Region:
 
     prefix: str
     rules: IgnoreRules | None
+
+
+class Expected(NamedTuple):
+    """The files that a project will probably have, and their status, looked at while git is asked."""
+
+    names: list[str]
+    statuses: list[os.stat_result]
+
+
+def nothing_expected() -> Expected:
+    return Expected([], [])
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,7 @@ class Listing:
     jobsinclude: IgnoreRules | None = None
     store: str = ""
     truncated: bool = False
+    expected: Callable[[], Expected] = nothing_expected
 
     def never(self, path: str, name: str, is_directory: bool) -> str:
         """Why a path is never frozen, its directories not considered; empty if it may be."""

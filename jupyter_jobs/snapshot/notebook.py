@@ -9,9 +9,10 @@ import re
 import stat
 from json.decoder import JSONDecodeError
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from jupyter_jobs.errors import BadInput, NotFound
+from jupyter_jobs.snapshot.nodes import Node, join_lines, node_of
 from jupyter_jobs.snapshot.source import Import as Import
 from jupyter_jobs.snapshot.source import candidate_cells as candidate_cells
 from jupyter_jobs.snapshot.source import check_parameters as check_parameters
@@ -22,9 +23,6 @@ from jupyter_jobs.snapshot.source import parameters_cell_findings as parameters_
 from jupyter_jobs.snapshot.source import parameters_of as parameters_of
 from jupyter_jobs.snapshot.source import reassigned_later as reassigned_later
 
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
-
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # as JSON escapes them: halves of pairs, in pairs or alone
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -32,7 +30,7 @@ _HALF = re.compile("[\ud800-\udfff]")
 _CONFLICT = re.compile(r"^(<{7}|={7}|>{7}|\|{7})( |$)", re.MULTILINE)
 
 
-def read_notebook(path: Path) -> NotebookNode:
+def read_notebook(path: Path) -> Node:
     """The notebook as nbformat 4.5, the same each time it is read. Nothing is written.
 
     `NotFound` (`notebook_not_found`) where there is no such file, else `BadInput` (`notebook_invalid`) with file, and line or cell.
@@ -54,7 +52,7 @@ def read_notebook(path: Path) -> NotebookNode:
     return parse_notebook(raw, path)
 
 
-def parse_notebook(raw: bytes, path: Path) -> NotebookNode:
+def parse_notebook(raw: bytes, path: Path) -> Node:
     """`read_notebook` of bytes that were read already; `path` is named in errors."""
     try:
         text = raw.decode("utf-8-sig")
@@ -93,7 +91,7 @@ def parse_notebook(raw: bytes, path: Path) -> NotebookNode:
         _invalid(path, "holds values that are nested too deeply", "Clear its outputs and save it again.")
 
 
-def tag_cell(notebook: NotebookNode, cell_id: str) -> NotebookNode:
+def tag_cell(notebook: Node, cell_id: str) -> Node:
     """A copy of the notebook in which this code cell has the tag `parameters`."""
     tagged = copy.deepcopy(notebook)
     cell = next((cell for cell in tagged.cells if cell.id == cell_id and cell.cell_type == "code"), None)
@@ -117,6 +115,7 @@ def _without_halves(value: Any) -> Any:
 
 def _upgraded(path: Path, data: dict[str, object], major: int) -> dict[str, object]:
     """nbformat 1 to 3 as 4; the random ids that the conversion draws are taken off again."""
+    # takes a second or more: only for what JupyterLab has not written for years
     import nbformat
 
     try:
@@ -128,7 +127,7 @@ def _upgraded(path: Path, data: dict[str, object], major: int) -> dict[str, obje
     return dict(notebook)
 
 
-def _complete(path: Path, data: dict[str, object]) -> NotebookNode:
+def _complete(path: Path, data: dict[str, object]) -> Node:
     """Check what every later step relies on, and fill in what may be left out."""
     cells = data["cells"]
     if not isinstance(cells, list):
@@ -144,12 +143,9 @@ def _complete(path: Path, data: dict[str, object]) -> NotebookNode:
         if cell["cell_type"] == "code":
             cell["outputs"] = cell.get("outputs") or []
             cell.setdefault("execution_count", None)
-    # importing nbformat takes seconds in many environments: only who reads a notebook pays for it
-    import nbformat
-    from nbformat.v4.rwbase import rejoin_lines
-
     data["nbformat"], data["nbformat_minor"] = 4, 5
-    notebook: NotebookNode = rejoin_lines(nbformat.from_dict(data))  # type: ignore[no-untyped-call]
+    notebook: Node = node_of(data)
+    join_lines(notebook)
     return notebook
 
 
@@ -182,10 +178,10 @@ def _is_output(output: object) -> bool:
     return lines and isinstance(output.get("data", {}), dict) and ("text" in output or output["output_type"] != "stream")
 
 
-def _with_ids(notebook: NotebookNode) -> NotebookNode:
+def _with_ids(notebook: Node) -> Node:
     """Valid unique ids stay; the others are derived from position and source, so that they are the same each time."""
     kept: set[str] = set()
-    without: list[tuple[int, NotebookNode]] = []
+    without: list[tuple[int, Node]] = []
     for position, cell in enumerate(notebook.cells):
         own = cell.get("id")
         if isinstance(own, str) and _ID.fullmatch(own) and own not in kept:

@@ -9,7 +9,7 @@ import gc
 import os
 import posixpath
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from jupyter_jobs.model import Finding, LivePath, ProjectChoice
 from jupyter_jobs.snapshot import git
 from jupyter_jobs.snapshot.collect import add_named, add_path, collect, status_of
 from jupyter_jobs.snapshot.ignore import IgnoreRules, walk
-from jupyter_jobs.snapshot.listing import Listing, live_names, parents, relative_paths
+from jupyter_jobs.snapshot.listing import Expected, Listing, live_names, nothing_expected, parents, relative_paths
 from jupyter_jobs.snapshot.names import os_name, safe_text, shown
 
 FILES_MODE_RULE = "only the notebook and what it names is frozen"
@@ -32,11 +32,12 @@ def list_project(
     include: Sequence[str] = (),
     live: Sequence[LivePath] = (),
     enough: int = 0,
+    expected: Callable[[], Expected] = nothing_expected,
 ) -> Listing:
     """List what a snapshot of the project holds, with one lstat per file and, inside a git work tree, one `git ls-files`.
 
     `exclude` and `include` are paths relative to the project; of two that concern a file the longer one wins. `enough` ends the walk outside git
-    after so many files (0: never). Raises BadInput for paths that do not lie below the project.
+    after so many files (0: never). `expected` waits for what is looked at meanwhile. Raises BadInput for paths that do not lie below the project.
     """
     directory = os_name(choice.directory)
     if not os.path.isdir(directory):
@@ -51,10 +52,11 @@ def list_project(
         jobsignore=IgnoreRules(directory, ".jobsignore"),
         jobsinclude=IgnoreRules(directory, ".jobsinclude"),
         store=store,
+        expected=expected,
     )
     with _no_collections():
         truncated = _list(listing, choice, enough)
-    return Listing(**{**vars(listing), "truncated": truncated})
+    return Listing(**{**vars(listing), "truncated": truncated, "expected": nothing_expected})
 
 
 @contextmanager

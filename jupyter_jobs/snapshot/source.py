@@ -18,7 +18,7 @@ from jupyter_jobs.grid_values import value_problem
 from jupyter_jobs.model import CellCandidate, CellRef, Finding, Parameter
 
 if TYPE_CHECKING:
-    from nbformat import NotebookNode
+    from jupyter_jobs.snapshot.nodes import Node
 
 CANDIDATE_CELLS = 8
 
@@ -51,7 +51,7 @@ class Import:
     optional: bool = False
 
 
-def language_of(notebook: NotebookNode) -> str:
+def language_of(notebook: Node) -> str:
     """The notebook's language in lower case, as its metadata have it; `python` where they say nothing."""
     metadata = notebook.metadata
     for section, key in (("kernelspec", "language"), ("language_info", "name")):
@@ -61,7 +61,7 @@ def language_of(notebook: NotebookNode) -> str:
     return "python"
 
 
-def parameters_cell(notebook: NotebookNode) -> tuple[CellRef, str] | None:
+def parameters_cell(notebook: Node) -> tuple[CellRef, str] | None:
     """The first code cell tagged `parameters`, where papermill looks, and its source."""
     for number, cell in enumerate(notebook.cells, start=1):
         if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", []):
@@ -69,13 +69,13 @@ def parameters_cell(notebook: NotebookNode) -> tuple[CellRef, str] | None:
     return None
 
 
-def parameters_of(notebook: NotebookNode) -> list[Parameter]:
+def parameters_of(notebook: Node) -> list[Parameter]:
     """Variables of the `parameters` cell with type, default and help; empty where there is no such cell."""
     found = parameters_cell(notebook)
     return _read(found[1], language_of(notebook)) if found else []
 
 
-def candidate_cells(notebook: NotebookNode) -> list[CellCandidate]:
+def candidate_cells(notebook: Node) -> list[CellCandidate]:
     """Of the first code cells, those that could be tagged `parameters`: nothing but imports and assignments, and a literal among them."""
     language = language_of(notebook)
     code = [(number, cell) for number, cell in enumerate(notebook.cells, start=1) if cell.cell_type == "code" and cell.source.strip()]
@@ -87,7 +87,7 @@ def candidate_cells(notebook: NotebookNode) -> list[CellCandidate]:
     return found
 
 
-def imports_of(notebook: NotebookNode) -> list[Import]:
+def imports_of(notebook: Node) -> list[Import]:
     """Absolute imports of a Python notebook in order, each module once; a required one wins over an optional one."""
     found: dict[str, Import] = {}
     for number, tree in _trees(notebook):
@@ -110,7 +110,7 @@ def imports_of(notebook: NotebookNode) -> list[Import]:
     return list(found.values())
 
 
-def parameters_cell_findings(notebook: NotebookNode) -> list[Finding]:
+def parameters_cell_findings(notebook: Node) -> list[Finding]:
     """What is wrong with the `parameters` cell itself: it cannot be read, or there are several (papermill takes the first)."""
     tagged = parameters_cell(notebook)
     if tagged is None:
@@ -131,7 +131,7 @@ def parameters_cell_findings(notebook: NotebookNode) -> list[Finding]:
     return findings
 
 
-def check_parameters(notebook: NotebookNode, names: Collection[str]) -> list[Finding]:
+def check_parameters(notebook: Node, names: Collection[str]) -> list[Finding]:
     """What would keep the job's values of these parameters from counting: no such parameter, assigned again, used before they are injected."""
     if not names:
         return []
@@ -156,7 +156,7 @@ def check_parameters(notebook: NotebookNode, names: Collection[str]) -> list[Fin
     return [*findings, *_derived(notebook, names), *reassigned_later(notebook, names)]
 
 
-def reassigned_later(notebook: NotebookNode, names: Collection[str]) -> list[Finding]:
+def reassigned_later(notebook: Node, names: Collection[str]) -> list[Finding]:
     """A warning per name that a cell after the injected ones sets anew without looking at the job's value."""
     tagged = parameters_cell(notebook)
     after = tagged[0].number if tagged else 0
@@ -177,7 +177,7 @@ def reassigned_later(notebook: NotebookNode, names: Collection[str]) -> list[Fin
     return list(findings.values())
 
 
-def _derived(notebook: NotebookNode, names: Collection[str]) -> list[Finding]:
+def _derived(notebook: Node, names: Collection[str]) -> list[Finding]:
     """papermill sets the job's values after the parameters cell, so what that cell computes from a default keeps the default."""
     tagged = parameters_cell(notebook)
     tree = _tree(tagged[1]) if tagged and language_of(notebook) == "python" else None
@@ -205,7 +205,7 @@ def _derived(notebook: NotebookNode, names: Collection[str]) -> list[Finding]:
 # -- Python ------------------------------------------------------------------------------------------------------------
 
 
-def _trees(notebook: NotebookNode) -> Iterator[tuple[int, ast.Module]]:
+def _trees(notebook: Node) -> Iterator[tuple[int, ast.Module]]:
     if language_of(notebook) != "python":
         return
     for number, cell in enumerate(notebook.cells, start=1):

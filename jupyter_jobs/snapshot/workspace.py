@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ from jupyter_jobs.runner.namespace import ERROR_FILE
 from jupyter_jobs.runner.rundir import Bind, Ignored, Link, Mount, WorkspaceSpec
 from jupyter_jobs.snapshot import frozen
 from jupyter_jobs.snapshot.clone import remove_tree
+from jupyter_jobs.snapshot.objects import write_atomically
 
 Mode = Literal["overlay", "copy"]
 
@@ -49,6 +51,38 @@ def probe_workspace(data_dir: Path, wanted: Literal["auto", "overlay", "copy"]) 
         return "overlay", ""
     asked = " although c.Jobs.workspace asks for overlays" if wanted == "overlay" else ""
     return "copy", f"Runs work on copies{asked}: {reason}.{_switch()}"
+
+
+@cache
+def expected_workspace(data_dir: Path, wanted: Literal["auto", "overlay", "copy"]) -> tuple[Mode, str]:
+    """As `probe_workspace`, but where overlays worked for a process like this one since the machine started, they are not tried again: for those who
+    only say beforehand what a run will see. Whoever starts runs tries it."""
+    facts = _facts(data_dir) if wanted != "copy" else ""
+    remembered = data_dir / "overlays-work"
+    with contextlib.suppress(OSError):
+        if facts and remembered.read_text("utf-8") == facts:
+            return "overlay", ""
+    mode, note = probe_workspace(data_dir, wanted)
+    if facts and mode == "overlay":
+        write_atomically(remembered, facts.encode())
+    return mode, note
+
+
+def _facts(data_dir: Path) -> str:
+    """What decides whether this process may mount overlays there: boot, user, privileges, namespaces, settings, file system. Empty where that
+    cannot be told."""
+    try:
+        status = Path("/proc/self/status").read_text("utf-8")
+        facts = [
+            Path("/proc/sys/kernel/random/boot_id").read_text("utf-8"),
+            *(line for line in status.splitlines() if line.startswith(("Uid", "Gid", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp"))),
+            *(str(Path(f"/proc/self/ns/{kind}").readlink()) for kind in ("user", "mnt")),
+            *(place.read_text("utf-8") for place in (Path("/proc/sys", name.replace(".", "/")) for name, _, _ in _SWITCHES) if place.exists()),
+            f"{os.path.realpath(data_dir)} {data_dir.stat().st_dev}",
+        ]
+    except OSError:
+        return ""
+    return "\n".join(facts)
 
 
 def workspace_findings(mode: Mode, note: str) -> list[Finding]:

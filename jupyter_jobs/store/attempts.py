@@ -4,30 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import msgspec
 from sqlalchemy import Connection, select, update
 
 from jupyter_jobs.lifecycle import RunState
-from jupyter_jobs.model import RunError
+from jupyter_jobs.model import Attempt, RunError
 from jupyter_jobs.store import events
 from jupyter_jobs.store.tables import attempts
-
-
-class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """A run's n-th try."""
-
-    run: str
-    number: int
-    host: str
-    boot_id: str
-    pid: int | None
-    pid_started: int | None
-    handle: str
-    started_at: datetime
-    ended_at: datetime | None
-    state: RunState | None
-    exit_code: int | None
-    error: RunError | None
 
 
 def record_handle(conn: Connection, run: str, attempt: int, *, handle: str = "", pid: int | None = None, pid_started: int | None = None) -> None:
@@ -54,4 +36,7 @@ def end(
 def list_of(conn: Connection, run: str) -> list[Attempt]:
     """A run's attempts, first one first."""
     rows = conn.execute(select(attempts).where(attempts.c.run == run).order_by(attempts.c.number)).mappings()
-    return [msgspec.convert({name: row[name] for name in Attempt.__struct_fields__}, Attempt) for row in rows]
+    return [
+        Attempt(**{name: row[name] for name in Attempt.__struct_fields__ if name != "state"}, state=RunState(row["state"]) if row["state"] else None)
+        for row in rows
+    ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
@@ -14,11 +16,16 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from jupyter_jobs.errors import BadInput, Unavailable
+from jupyter_jobs.store import integrity
+from jupyter_jobs.store.refusal import refusal, refusal_of_system
 
-SCHEMA_VERSION = 1
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 2
 """The newest migration. Revisions are named by their number with four digits."""
 
-BUSY_SECONDS = 30.0
+BUSY_SECONDS = 10.0
+"""How long a writer waits for another one before it gives up (`store_busy`)."""
 _WRITE_LOCK = 0x6A6F6273  # "jobs"
 _WRITES = "jupyter_jobs_write"
 
@@ -31,7 +38,8 @@ NETWORK_FILE_SYSTEMS = frozenset(
 def open_store(data_dir: str | Path, db_url: str = "") -> Engine:
     """Open the store below `data_dir` (or at `db_url`), making and migrating it as needed, and return its engine.
 
-    Raises `Unavailable` (`schema_newer`, `store_unreachable`) or `BadInput` (`db_url`).
+    A SQLite file is looked at for damage, when that is due. Raises `Unavailable` (`schema_newer`, `store_corrupt`, `store_busy`, `store_read_only`,
+    `no_room`, `store_unreachable`) or `BadInput` (`db_url`).
     """
     directory = Path(data_dir)
     _private_directory(directory)
@@ -43,15 +51,12 @@ def open_store(data_dir: str | Path, db_url: str = "") -> Engine:
         what = f"needs the module {error.name}" if isinstance(error, ImportError) else "is not a SQLAlchemy URL"
         raise BadInput(f"`Jobs.db_url` {what}.", code="db_url", mend="Write it like postgresql+psycopg://user@host/name.") from None
     try:
+        if engine.dialect.name == "sqlite":
+            integrity.check(Path(str(engine.url.database)))
         bring_up_to_date(engine)
     except DBAPIError as error:
         engine.dispose()
-        where = url.render_as_string(hide_password=True)
-        raise Unavailable(
-            f"The store {where} cannot be opened: {error.orig}.",
-            code="store_unreachable",
-            mend="Check that the folder is writable and the disk not full, or the database server running.",
-        ) from error
+        raise refusal(shown(engine), error) from error
     except BaseException:
         engine.dispose()
         raise
@@ -78,6 +83,12 @@ def read(engine: Engine) -> Iterator[Connection]:
         transaction.rollback()
 
 
+def shown(engine: Engine) -> str:
+    """The store as messages name it, without a password."""
+    url = engine.url
+    return str(url.database) if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
+
+
 def schema_version(conn: Connection) -> int:
     """The schema's number in this database; 0 for an empty one."""
     if not inspect(conn).has_table("alembic_version"):
@@ -101,14 +112,14 @@ def bring_up_to_date(engine: Engine) -> None:
             found = schema_version(conn)
             if found < SCHEMA_VERSION:
                 if found:
-                    _back_up(engine, found)
+                    _back_up(engine)
                 from jupyter_jobs.store.migrations import upgrade
 
                 upgrade(conn)
                 return
     if found > SCHEMA_VERSION:
         raise Unavailable(
-            f"The store {engine.url.render_as_string(hide_password=True)} has schema {found}; this jupyter_jobs knows {SCHEMA_VERSION} and older.",
+            f"The store {shown(engine)} has schema {found}; this jupyter_jobs knows {SCHEMA_VERSION} and older.",
             code="schema_newer",
             mend="Update jupyter_jobs in this environment, or set `Jobs.data_dir` to another folder.",
             found=found,
@@ -127,9 +138,7 @@ def journal_mode_for(path: Path, mounts: Iterable[tuple[str, str]] | None = None
 def file_system_of(path: Path, mounts: Iterable[tuple[str, str]] | None = None) -> str:
     """The type of the file system where `path` lies or would lie; empty when it is not known."""
     if mounts is None:
-        import psutil
-
-        mounts = [(part.mountpoint, part.fstype) for part in psutil.disk_partitions(all=True)]
+        mounts = _mounts()
     place = path.resolve()
     found, depth = "", -1
     for point, kind in mounts:
@@ -138,6 +147,18 @@ def file_system_of(path: Path, mounts: Iterable[tuple[str, str]] | None = None) 
         if kind != "autofs" and place.is_relative_to(mount) and len(mount.parts) >= depth:
             found, depth = kind, len(mount.parts)
     return found
+
+
+def _mounts() -> list[tuple[str, str]]:
+    try:
+        lines = Path("/proc/self/mounts").read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        import psutil
+
+        return [(part.mountpoint, part.fstype) for part in psutil.disk_partitions(all=True)]
+    fields = [line.split(" ") for line in lines]
+    # blanks and the like are written as octal numbers
+    return [(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), point), kind) for _, point, kind, *_ in fields]
 
 
 def is_network_file_system(kind: str) -> bool:
@@ -149,7 +170,7 @@ def _private_directory(directory: Path) -> None:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise _no_store(directory, error) from error
+        raise refusal_of_system(directory, error) from error
     status = directory.stat()
     if status.st_mode & 0o077 and status.st_uid == os.getuid():
         directory.chmod(0o700)
@@ -162,10 +183,13 @@ def _sqlite_engine(url: URL) -> Engine:
         )
     path = Path(url.database)
     try:
-        # made here, so that it and the files that SQLite puts beside it are never readable by others
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        # made here, so that it and the files that SQLite puts beside it are never readable by others. One that exists must not be opened:
+        # closing it would drop the locks that SQLite holds for this process's other connections
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        pass
     except OSError as error:
-        raise _no_store(path, error) from error
+        raise refusal_of_system(path, error) from error
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
     journal = journal_mode_for(path)
 
@@ -183,19 +207,9 @@ def _sqlite_engine(url: URL) -> Engine:
     return engine
 
 
-def _no_store(path: Path, error: OSError) -> Unavailable:
-    mend = "Set `Jobs.data_dir` to a folder that you can write."
-    return Unavailable(f"The store {path} cannot be opened: {error.strerror}.", code="store_unreachable", mend=mend)
-
-
-def _back_up(engine: Engine, version: int) -> None:
-    if engine.dialect.name != "sqlite" or not engine.url.database:
-        return
-    original = Path(engine.url.database)
-    copy = original.with_name(f"{original.name}.schema-{version}")
-    partial = copy.with_name(copy.name + ".partial")
-    partial.unlink(missing_ok=True)
-    os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
-    with closing(sqlite3.connect(original)) as source, closing(sqlite3.connect(partial)) as target:
-        source.backup(target)
-    partial.replace(copy)
+def _back_up(engine: Engine) -> None:
+    if engine.dialect.name == "sqlite":
+        copy = integrity.back_up(Path(str(engine.url.database)), SCHEMA_VERSION)
+        log.info("before it is migrated to schema %d, the store was copied to %s", SCHEMA_VERSION, copy)
+    else:
+        log.warning("the store %s is migrated to schema %d; its backups are its administrator's", shown(engine), SCHEMA_VERSION)

@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from jupyter_jobs.model import Event, EventList
+from jupyter_jobs.store.pages import bounded
 from jupyter_jobs.store.tables import events, jobs, runs
 
 PROGRESS = "run.progress"
+RECORDS = "run.records"
+DELETED = "job.deleted"
+
+_INSERT = insert(events)
+_NOTE_JOB = update(jobs).where(jobs.c.id == bindparam("the_job")).values(seq=bindparam("the_seq"))
+_NOTE_RUN = update(runs).where(runs.c.id == bindparam("the_run")).values(seq=bindparam("the_seq"))
+_DROP_PROGRESS = delete(events).where(events.c.run == bindparam("the_run"), events.c.kind == PROGRESS)
+_DROP_RECORDS = delete(events).where(events.c.run == bindparam("the_run"), events.c.kind == RECORDS)
 
 
 def now() -> datetime:
@@ -29,24 +38,47 @@ def append(
     at: datetime | None = None,
 ) -> int:
     """Append an event, note its number at its job and run, and return the number."""
-    row = {"at": at or now(), "kind": kind, "job": job, "run": run, "state": state, "data": dict(data or {})}
-    result = conn.execute(insert(events).values(**row))
-    key = result.inserted_primary_key
-    assert key is not None
-    seq = int(key[0])
-    conn.execute(update(jobs).where(jobs.c.id == job).values(seq=seq))
+    seq = append_before(conn, kind, job, run=run, state=state, data=data, at=at)
     if run:
-        conn.execute(update(runs).where(runs.c.id == run).values(seq=seq))
+        conn.execute(_NOTE_RUN, {"the_run": run, "the_seq": seq})
     return seq
 
 
-def append_for_runs(conn: Connection, kind: str, job: str, run_ids: Sequence[str], *, state: str = "", at: datetime | None = None) -> None:
+def append_before(
+    conn: Connection,
+    kind: str,
+    job: str,
+    *,
+    run: str = "",
+    state: str = "",
+    data: Mapping[str, object] | None = None,
+    at: datetime | None = None,
+) -> int:
+    """`append` for a change of the run that the caller makes next, with the number among its values."""
+    row = {"at": at or now(), "kind": kind, "job": job, "run": run, "state": state, "data": dict(data or {})}
+    key = conn.execute(_INSERT, row).inserted_primary_key
+    assert key is not None
+    seq = int(key[0])
+    conn.execute(_NOTE_JOB, {"the_job": job, "the_seq": seq})
+    return seq
+
+
+def append_for_runs(
+    conn: Connection,
+    kind: str,
+    job: str,
+    run_ids: Sequence[str],
+    *,
+    state: str = "",
+    data: Mapping[str, object] | None = None,
+    at: datetime | None = None,
+) -> None:
     """Append one event for each of a job's runs, in few statements."""
     if not run_ids:
         return
     at = at or now()
     before = last_seq(conn)
-    conn.execute(insert(events), [{"at": at, "kind": kind, "job": job, "run": run, "state": state, "data": {}} for run in run_ids])
+    conn.execute(insert(events), [{"at": at, "kind": kind, "job": job, "run": run, "state": state, "data": dict(data or {})} for run in run_ids])
     mine = (
         select(events.c.run, func.max(events.c.seq).label("seq")).where(events.c.job == job, events.c.seq > before).group_by(events.c.run).subquery()
     )
@@ -60,7 +92,18 @@ def append_for_runs(conn: Connection, kind: str, job: str, run_ids: Sequence[str
 
 def drop_progress(conn: Connection, run: str) -> None:
     """Forget a run's progress event: only its last one says anything."""
-    conn.execute(delete(events).where(events.c.run == run, events.c.kind == PROGRESS))
+    conn.execute(_DROP_PROGRESS, {"the_run": run})
+
+
+def drop_records(conn: Connection, run: str) -> None:
+    """Forget which values a run had recorded before: each such event names all of them."""
+    conn.execute(_DROP_RECORDS, {"the_run": run})
+
+
+def drop_old_deletions(conn: Connection, keep: int = 10_000) -> None:
+    """Forget all but the last `keep` deletions of jobs, of which nothing else is left: who was away for longer than that lists anew anyway."""
+    kept = select(events.c.seq).where(events.c.kind == DELETED).order_by(events.c.seq.desc()).limit(1).offset(keep).scalar_subquery()
+    conn.execute(delete(events).where(events.c.kind == DELETED, events.c.seq <= kept))
 
 
 def drop_job(conn: Connection, job: str) -> None:
@@ -69,8 +112,8 @@ def drop_job(conn: Connection, job: str) -> None:
 
 
 def after(conn: Connection, seq: int, limit: int = 500, *, job: str | None = None, run: str | None = None) -> EventList:
-    """At most `limit` events with a number above `seq`, oldest first, of all jobs, one job or one run."""
-    query = select(events).where(events.c.seq > seq).order_by(events.c.seq).limit(limit)
+    """At most `limit` (and never more than a page's `MAX_LIMIT`) events with a number above `seq`, oldest first, of all jobs, one job or one run."""
+    query = select(events).where(events.c.seq > seq).order_by(events.c.seq).limit(bounded(limit))
     if job is not None:
         query = query.where(events.c.job == job)
     if run is not None:

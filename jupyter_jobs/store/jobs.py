@@ -28,9 +28,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from jupyter_jobs import retries
 from jupyter_jobs.errors import BadInput, Unavailable
 from jupyter_jobs.lifecycle import ACTIVE, FINAL, STATE_LETTERS, JobState, RunState, job_status
-from jupyter_jobs.model import CreateJob, Finding, IgnoredPath, Job, JobList, KernelInfo, LivePath, Page, ProjectChoice
+from jupyter_jobs.model import CreateJob, Finding, IgnoredPath, Job, JobList, KernelInfo, LivePath, Page, ProjectChoice, RetryPolicy
 from jupyter_jobs.store import events
 from jupyter_jobs.store.pages import beyond, bounded, token_of, values_of
 from jupyter_jobs.store.tables import jobs, runs
@@ -47,9 +48,22 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     request: CreateJob
     ignored: list[IgnoredPath] = []
     output_dir: str = ""
-    time_limit: float | None = None
-    cell_timeout: float | None = None
     accept_drift: bool = False
+
+
+class Frozen(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a job never changes and its runs need."""
+
+    id: str
+    notebook: str
+    project: str
+    snapshot: str
+    environment: str
+    record: list[str]
+    live: list[LivePath]
+    time_limit: float | None
+    cell_timeout: float | None
+    spec: JobSpec
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +86,12 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     variables: list[str] = []
     live: list[LivePath] = []
     notes: list[Finding] = []
+    retries: RetryPolicy | None = None
+    priority: int = 0
+    max_parallel: int = 0
+    fail_fast: bool = False
+    time_limit: float | None = None
+    cell_timeout: float | None = None
 
 
 def insert(conn: Connection, new: NewJob, *, at: datetime | None = None, total: int = 0) -> str:
@@ -88,7 +108,7 @@ def insert(conn: Connection, new: NewJob, *, at: datetime | None = None, total: 
     }
     for _ in range(20):
         drawn = secrets.token_hex(4)
-        text = "\n".join((drawn, new.name, new.notebook, new.description)).casefold()
+        text = _searched(drawn, new.name, new.notebook, new.description)
         try:
             with conn.begin_nested():
                 conn.execute(insert_into(jobs).values(row | {"id": drawn, "search": text}))
@@ -111,6 +131,16 @@ def get_spec(conn: Connection, job: str) -> JobSpec | None:
     """What the job's runs need, or None when there is no such job."""
     text = conn.execute(select(jobs.c.spec).where(jobs.c.id == job)).scalar()
     return msgspec.json.decode(text, type=JobSpec) if text is not None else None
+
+
+def frozen(conn: Connection, job: str) -> Frozen | None:
+    """What the job's runs need of it, without counting them."""
+    names = [name for name in Frozen.__struct_fields__ if name not in ("spec", "environment")]
+    row = conn.execute(select(jobs.c.spec, jobs.c.environment, *(jobs.c[name] for name in names)).where(jobs.c.id == job)).mappings().first()
+    if row is None:
+        return None
+    values = {name: row[name] for name in names}
+    return Frozen(**values, environment=row["environment"] or "", spec=msgspec.json.decode(row["spec"], type=JobSpec))
 
 
 def find(conn: Connection, prefix: str, limit: int = 10) -> list[str]:
@@ -162,12 +192,58 @@ def list_page(
     return JobList(jobs=_structs(conn, rows), page=Page(next=following, total=total))
 
 
+def change(
+    conn: Connection,
+    job: str,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    priority: int | None = None,
+    max_parallel: int | None = None,
+    at: datetime | None = None,
+) -> bool:
+    """Change what is given (event `job.changed`); whether anything is now otherwise. Its runs that wait move to where the queue has them then."""
+    given = {"name": name, "description": description, "priority": priority, "max_parallel": max_parallel}
+    row = conn.execute(select(jobs).where(jobs.c.id == job)).mappings().first()
+    if row is None:
+        return False
+    new = {key: value for key, value in given.items() if value is not None and value != row[key]}
+    if not new:
+        return False
+    after = {**row, **new}
+    conn.execute(update(jobs).where(jobs.c.id == job).values(new | {"search": _searched(job, after["name"], row["notebook"], after["description"])}))
+    if "priority" in new or "max_parallel" in new:
+        _place_runs(conn, job)
+    events.append(conn, "job.changed", job, data={key: value for key, value in new.items() if key not in ("name", "description")}, at=at)
+    return True
+
+
+def _place_runs(conn: Connection, job: str) -> None:
+    """Note at a job's waiting runs what the queue asks of their job."""
+    row = conn.execute(select(jobs.c.priority, jobs.c.max_parallel, jobs.c.state).where(jobs.c.id == job)).one()
+    values = {"rank": -row.priority, "gated": row.max_parallel > 0 or row.state != JobState.ACTIVE}
+    conn.execute(update(runs).where(runs.c.job == job, runs.c.state.in_((RunState.CREATED, RunState.QUEUED))).values(values))
+
+
 def set_state(conn: Connection, job: str, new: JobState, sources: Iterable[JobState], *, at: datetime | None = None) -> bool:
     """Move a job from one of `sources` to `new`, with its event; whether it was in one of them."""
     changed = conn.execute(update(jobs).where(jobs.c.id == job, jobs.c.state.in_(list(sources))).values(state=new)).rowcount
     if changed:
+        _place_runs(conn, job)
         events.append(conn, "job.state", job, state=new, at=at)
     return bool(changed)
+
+
+def note_peak(conn: Connection, job: str, peak: int) -> None:
+    """Keep the largest memory that a run of the job took."""
+    larger = or_(jobs.c.peak_memory.is_(None), jobs.c.peak_memory < peak)
+    conn.execute(update(jobs).where(jobs.c.id == job, larger).values(peak_memory=peak))
+
+
+def peaks_of(conn: Connection, job_ids: Iterable[str]) -> dict[str, int]:
+    """`{job: bytes}`: the largest peak memory of any run of each job so far; 0 where none is known."""
+    query = select(jobs.c.id, jobs.c.peak_memory).where(jobs.c.id.in_(list(job_ids)))
+    return {job: peak or 0 for job, peak in conn.execute(query)}
 
 
 def add_record_names(conn: Connection, job: str, names: Iterable[str]) -> None:
@@ -187,6 +263,11 @@ def delete(conn: Connection, job: str) -> bool:
     return True
 
 
+def is_deleting(conn: Connection, job: str) -> bool:
+    """Whether the job is to be deleted when its runs have ended."""
+    return conn.execute(select(jobs.c.delete_requested_at).where(jobs.c.id == job)).scalar() is not None
+
+
 def request_delete(conn: Connection, job: str, *, at: datetime | None = None) -> None:
     """Note that a job is to be deleted as soon as its runs have ended."""
     conn.execute(update(jobs).where(jobs.c.id == job, jobs.c.delete_requested_at.is_(None)).values(delete_requested_at=at or events.now()))
@@ -204,12 +285,25 @@ def ids(conn: Connection) -> set[str]:
 
 
 def counts_of(conn: Connection, job_ids: Iterable[str]) -> Mapping[str, dict[str, int]]:
-    """`{job: {state: number of its runs}}` of several jobs at once."""
-    query = select(runs.c.job, runs.c.state, func.count()).where(runs.c.job.in_(list(job_ids))).group_by(runs.c.job, runs.c.state)
+    """`{job: {state: number}}` of several jobs at once: of the newest runs of their combinations."""
+    newest = runs.c.job.in_(list(job_ids)) & ~runs.c.superseded
+    query = select(runs.c.job, runs.c.state, func.count()).where(newest).group_by(runs.c.job, runs.c.state)
     found: dict[str, dict[str, int]] = {}
     for job, state, number in conn.execute(query):
         found.setdefault(job, {})[state] = number
     return found
+
+
+def add_parameter_names(conn: Connection, job: str, names: Iterable[str]) -> None:
+    """Note that runs of the job have parameters of these names."""
+    known: list[str] = conn.execute(select(jobs.c.parameter_names).where(jobs.c.id == job)).scalar() or []
+    more = [name for name in names if name not in known]
+    if more:
+        conn.execute(update(jobs).where(jobs.c.id == job).values(parameter_names=known + more))
+
+
+def _searched(*texts: str) -> str:
+    return "\n".join(texts).casefold()
 
 
 def _derived_status() -> Subquery:
@@ -228,7 +322,7 @@ def _derived_status() -> Subquery:
         (some(RunState.CANCELED), RunState.CANCELED),
         else_=RunState.COMPLETE,
     )
-    return select(runs.c.job, status.label("status")).group_by(runs.c.job).subquery()
+    return select(runs.c.job, status.label("status")).where(~runs.c.superseded).group_by(runs.c.job).subquery()
 
 
 def _structs(conn: Connection, rows: list[RowMapping]) -> list[Job]:
@@ -272,4 +366,10 @@ def _struct(row: RowMapping, counts: dict[str, int], last_end: datetime | None, 
         ended_at=last_end if done else None,
         seq=row["seq"],
         notes=row["notes"],
+        priority=row["priority"],
+        max_parallel=row["max_parallel"],
+        fail_fast=row["fail_fast"],
+        retries=row["retries"] or retries.DEFAULT,
+        time_limit=row["time_limit"],
+        cell_timeout=row["cell_timeout"],
     )

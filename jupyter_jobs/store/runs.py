@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, RowMapping, Select, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, insert, or_, select, update
 
 from jupyter_jobs.errors import BadInput
-from jupyter_jobs.lifecycle import ACTIVE, FINAL, JobState, RunState, sources_of
+from jupyter_jobs.lifecycle import ACTIVE, FINAL, JobState, RunState, can_move
 from jupyter_jobs.model import CellRef, Combination, Json, LivePath, Page, Progress, Run, RunError, RunList
 from jupyter_jobs.store import events
 from jupyter_jobs.store import jobs as jobs_store
@@ -18,16 +18,18 @@ from jupyter_jobs.store.pages import beyond, bounded, token_of, values_of
 from jupyter_jobs.store.tables import attempts, jobs, runs
 
 SORTS = ("number", "-number", "state", "-state", "duration", "-duration")
-_WAITING = (RunState.CREATED, RunState.QUEUED)
+WAITING = (RunState.CREATED, RunState.QUEUED)
+SPAN, GAP = 1 << 30, 1 << 12
+"""A run's position in the queue: the event that queued it × `SPAN` + its place in what that event queued × `GAP`. In a gap others can be moved."""
 
 
-class QueuedRun(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that waits to start. `attempt` is the number that its next attempt gets."""
-
-    run: str
-    job: str
-    number: int
-    attempt: int
+_PRESENT = select(runs.c.job, runs.c.state, runs.c.attempt, runs.c.started_at).where(runs.c.id == bindparam("the_run"))
+_CLAIM = (
+    update(runs)
+    .where(runs.c.id == bindparam("the_run"), runs.c.state == bindparam("the_old"), runs.c.attempt == bindparam("before"))
+    .values(state=RunState.INIT, attempt=bindparam("the_attempt"), not_before=None, seq=bindparam("the_seq"))
+)
+_ATTEMPT = insert(attempts)
 
 
 class ActiveRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +46,7 @@ class ActiveRun(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None
     pid_started: int | None
     handle: str
+    extended: float
 
 
 class RunMark(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,11 +71,15 @@ def insert_many(
     state: RunState = RunState.QUEUED,
     at: datetime | None = None,
     first: int = 1,
-    rerun_of: str = "",
+    rerun_of: Sequence[str] = (),
 ) -> list[str]:
-    """Insert a run for each combination, numbered from `first`, and return their ids. The event of the job's creation stands for theirs."""
+    """Insert a run for each combination, numbered from `first`, and return their ids. The event of the job's creation stands for theirs.
+
+    `rerun_of`: the run that each of them repeats.
+    """
     at = at or events.now()
-    seq = conn.execute(select(jobs.c.seq).where(jobs.c.id == job)).scalar_one()
+    seq, rank, gated = conn.execute(select(jobs.c.seq, *_of_job()).where(jobs.c.id == job)).one()
+    again = rerun_of or [""] * len(combinations)
     rows = [
         {
             "id": run_id(job, number),
@@ -89,13 +96,15 @@ def insert_many(
             "progress_cell_number": 0,
             "records": {},
             "created_at": at,
-            "queued_seq": seq,
             "workspace": "",
             "live": [],
-            "rerun_of": rerun_of,
+            "rerun_of": repeated,
             "seq": seq,
+            "rank": rank,
+            "position": seq * SPAN + place * GAP,
+            "gated": gated,
         }
-        for number, combination in enumerate(combinations, first)
+        for place, (number, combination, repeated) in enumerate(zip(range(first, first + len(combinations)), combinations, again, strict=True))
     ]
     if rows:
         conn.execute(insert(runs), rows)
@@ -105,7 +114,7 @@ def insert_many(
 def get(conn: Connection, run: str) -> Run | None:
     """The run, or None."""
     row = conn.execute(select(runs).where(runs.c.id == run)).mappings().first()
-    return _struct(row) if row else None
+    return struct_of(row) if row else None
 
 
 def list_page(conn: Connection, job: str, *, after: str = "", limit: int = 100, state: Iterable[str] = (), sort: str = "number") -> RunList:
@@ -135,7 +144,7 @@ def list_page(conn: Connection, job: str, *, after: str = "", limit: int = 100, 
         last = rows[-1]
         value = -1.0 if last[key] is None else last[key]
         following = token_of([value, last["number"]])
-    return RunList(runs=[_struct(row) for row in rows], page=Page(next=following, total=total))
+    return RunList(runs=[struct_of(row) for row in rows], page=Page(next=following, total=total))
 
 
 def ids_of(conn: Connection, job: str, states: Collection[RunState] = frozenset(RunState)) -> list[str]:
@@ -148,6 +157,28 @@ def marks(conn: Connection, job: str, first: int = 1) -> list[RunMark]:
     """A job's runs from number `first` on, in order."""
     query = select(runs.c.id, runs.c.number, runs.c.attempt, runs.c.state).where(runs.c.job == job, runs.c.number >= first).order_by(runs.c.number)
     return [RunMark(id=run, number=number, attempt=attempt, ended=RunState(state) in FINAL) for run, number, attempt, state in conn.execute(query)]
+
+
+def append(conn: Connection, job: str, combinations: Sequence[Combination], *, rerun_of: Sequence[str] = (), at: datetime | None = None) -> list[str]:
+    """Queue more runs of a job, numbered on, each with its event `run.created`. `rerun_of`: the run that each repeats, which it supersedes with
+    whatever ran of the combination before."""
+    at = at or events.now()
+    last = conn.execute(select(func.max(runs.c.number)).where(runs.c.job == job)).scalar() or 0
+    if rerun_of:
+        for combination in combinations:
+            mine = (runs.c.job == job) & (runs.c.combination == combination.number) & ~runs.c.superseded
+            conn.execute(update(runs).where(mine).values(superseded=True))
+    # first, so that these come after all that was queued before
+    events.append_before(conn, "job.runs", job, data={"first": last + 1, "total": len(combinations)}, at=at)
+    ids = insert_many(conn, job, combinations, at=at, first=last + 1, rerun_of=rerun_of)
+    events.append_for_runs(conn, "run.created", job, ids, state=RunState.QUEUED, at=at)
+    return ids
+
+
+def newest(conn: Connection, job: str) -> list[Run]:
+    """The newest run of each of a job's combinations, in order of the runs."""
+    query = select(runs).where(runs.c.job == job, ~runs.c.superseded).order_by(runs.c.number)
+    return [struct_of(row) for row in conn.execute(query).mappings()]
 
 
 def move(
@@ -165,19 +196,37 @@ def move(
     peak_memory: int | None = None,
     workspace: str | None = None,
     live: list[LivePath] | None = None,
+    not_before: datetime | None = None,
+    retried: int | None = None,
 ) -> bool:
     """Move a run to `new` if it is in a state that leads there (or one of `sources`, all of which must), with its event.
 
     `attempt` fences: only if that attempt is the run's present one. Whether it moved; nothing is written if not.
-    A move to FAILED needs `error`; one to RUNNING or a final state may bring `started_at`; other fields are written as given.
+    A move to FAILED needs `error`; one to RUNNING or a final state may bring `started_at`; one to QUEUED `not_before` and how often it was `retried`
+    (then `error` says why, in the event); other fields are written as given. Needs a transaction that may write.
     """
     at = at or events.now()
-    allowed = sources_of(new)
-    from_states = allowed if sources is None else [state for state in allowed if state in sources]
-    values: dict[str, object] = {"state": new, "error": error if new in FINAL else None, "ended_at": at if new in FINAL else None}
+    present = conn.execute(_PRESENT, {"the_run": run}).first()
+    if present is None or (attempt is not None and present.attempt != attempt):
+        return False
+    old = RunState(present.state)
+    if not can_move(old, new) or (sources is not None and old not in sources):
+        return False
+    data: dict[str, object] = {"attempt": present.attempt}
+    values: dict[str, object] = {"state": new, "ended_at": at if new in FINAL else None, "not_before": not_before}
+    if new is not RunState.CANCELED or error is not None:
+        # the reason of a cancel stands there since that was asked for
+        values["error"] = error if new in FINAL else None
+    if error is not None:
+        data["code"] = error.code
     if new is RunState.QUEUED:
         values |= {"started_at": None, "cancel_requested_at": None, "progress_done": 0, "progress_total": 0, "records": {}, "live": []}
-        values |= {"progress_cell_id": "", "progress_cell_number": 0}
+        values |= {"progress_cell_id": "", "progress_cell_number": 0, "extended": 0.0}
+        values["rank"], values["gated"] = conn.execute(select(*_of_job()).where(jobs.c.id == present.job)).one()
+        if retried is not None:
+            values["retried"] = retried
+        if not_before is not None:
+            data["not_before"] = not_before.isoformat()
     elif new is RunState.RUNNING:
         values["started_at"] = started_at or at
     elif started_at is not None:
@@ -186,25 +235,17 @@ def move(
         values |= _progress_values(progress)
     optional = {"records": records, "peak_memory": peak_memory, "workspace": workspace, "live": live}
     values |= {name: value for name, value in optional.items() if value is not None}
-    statement = update(runs).where(runs.c.id == run, runs.c.state.in_(from_states))
-    if attempt is not None:
-        statement = statement.where(runs.c.attempt == attempt)
-    row = conn.execute(statement.values(values).returning(runs.c.job, runs.c.attempt, runs.c.started_at)).first()
-    if row is None:
-        return False
-    job, present, started = row
-    data: dict[str, object] = {"attempt": present}
-    if error is not None and new in FINAL:
-        data["code"] = error.code
-    if new is RunState.QUEUED or new in FINAL:
+    if old in ACTIVE and new is not RunState.RUNNING:
         events.drop_progress(conn, run)
-    seq = events.append(conn, "run.state", job, run=run, state=new, data=data, at=at)
+    seq = events.append_before(conn, "run.state", present.job, run=run, state=new, data=data, at=at)
+    values["seq"] = seq
     if new is RunState.QUEUED:
-        conn.execute(update(runs).where(runs.c.id == run).values(queued_seq=seq))
-    elif new in FINAL and started is not None:
-        conn.execute(update(runs).where(runs.c.id == run).values(duration=max(0.0, (at - started).total_seconds())))
+        values["position"] = seq * SPAN
+    elif new in FINAL and (started := started_at or present.started_at) is not None:
+        values["duration"] = max(0.0, (at - started).total_seconds())
+    conn.execute(update(runs).where(runs.c.id == run, runs.c.state == old, runs.c.attempt == present.attempt).values(values))
     if records:
-        jobs_store.add_record_names(conn, job, records)
+        jobs_store.add_record_names(conn, present.job, records)
     return True
 
 
@@ -212,36 +253,49 @@ def claim(conn: Connection, run: str, attempt: int, *, host: str, boot_id: str, 
     """Begin attempt number `attempt` of a queued run: the run goes to INIT and the attempt has a row. False if another was first
     or the run is no longer queued."""
     at = at or events.now()
-    statement = update(runs).where(runs.c.id == run, runs.c.state.in_(sources_of(RunState.INIT)), runs.c.attempt == attempt - 1)
-    job = conn.execute(statement.values(state=RunState.INIT, attempt=attempt).returning(runs.c.job)).scalar()
-    if job is None:
+    present = conn.execute(_PRESENT, {"the_run": run}).first()
+    if present is None or present.attempt != attempt - 1 or not can_move(RunState(present.state), RunState.INIT):
         return False
-    row = {"run": run, "number": attempt, "host": host, "boot_id": boot_id, "handle": "", "started_at": at}
-    conn.execute(insert(attempts).values(row))
-    events.append(conn, "run.state", job, run=run, state=RunState.INIT, data={"attempt": attempt}, at=at)
+    seq = events.append_before(conn, "run.state", present.job, run=run, state=RunState.INIT, data={"attempt": attempt}, at=at)
+    conn.execute(_CLAIM, {"the_run": run, "the_old": present.state, "the_attempt": attempt, "before": attempt - 1, "the_seq": seq})
+    conn.execute(_ATTEMPT, {"run": run, "number": attempt, "host": host, "boot_id": boot_id, "handle": "", "started_at": at})
     return True
 
 
-def request_cancel(conn: Connection, run: str, *, at: datetime | None = None) -> bool:
-    """Cancel a run that waits, or note that an active one is to be canceled (event `run.cancel`); whether anything changed."""
+def request_cancel(conn: Connection, run: str, *, error: RunError | None = None, at: datetime | None = None) -> bool:
+    """Cancel a run that waits, or note that an active one is to be canceled (event `run.cancel`); whether anything changed.
+
+    `error` is why, where it was no person who asked; a canceled run keeps it.
+    """
     at = at or events.now()
-    if move(conn, run, RunState.CANCELED, at=at, sources=_WAITING):
+    if move(conn, run, RunState.CANCELED, at=at, sources=WAITING, error=error):
         return True
     statement = update(runs).where(runs.c.id == run, runs.c.state.in_(sorted(ACTIVE)), runs.c.cancel_requested_at.is_(None))
-    job = conn.execute(statement.values(cancel_requested_at=at).returning(runs.c.job)).scalar()
+    job = conn.execute(statement.values(cancel_requested_at=at, error=error).returning(runs.c.job)).scalar()
     if job is None:
         return False
-    events.append(conn, "run.cancel", job, run=run, state="canceling", at=at)
+    events.append(conn, "run.cancel", job, run=run, state="canceling", data={"code": error.code} if error else None, at=at)
     return True
 
 
-def request_cancel_job(conn: Connection, job: str, *, at: datetime | None = None) -> int:
+def request_cancel_job(conn: Connection, job: str, *, error: RunError | None = None, at: datetime | None = None) -> int:
     """`request_cancel` for all runs of a job; how many changed."""
     at = at or events.now()
-    waiting = ids_of(conn, job, _WAITING)
-    conn.execute(update(runs).where(runs.c.job == job, runs.c.state.in_(_WAITING)).values(state=RunState.CANCELED, ended_at=at))
-    events.append_for_runs(conn, "run.state", job, waiting, state=RunState.CANCELED, at=at)
-    return len(waiting) + sum(request_cancel(conn, run, at=at) for run in ids_of(conn, job, ACTIVE))
+    waiting = ids_of(conn, job, WAITING)
+    values = {"state": RunState.CANCELED, "ended_at": at, "not_before": None, "error": error}
+    conn.execute(update(runs).where(runs.c.job == job, runs.c.state.in_(WAITING)).values(values))
+    events.append_for_runs(conn, "run.state", job, waiting, state=RunState.CANCELED, data={"code": error.code} if error else None, at=at)
+    return len(waiting) + sum(request_cancel(conn, run, error=error, at=at) for run in ids_of(conn, job, ACTIVE))
+
+
+def extend(conn: Connection, run: str, seconds: float, *, at: datetime | None = None) -> bool:
+    """Give an active run more time (event `run.extended`); False if it is not active, or to be canceled."""
+    statement = update(runs).where(runs.c.id == run, runs.c.state.in_(sorted(ACTIVE)), runs.c.cancel_requested_at.is_(None))
+    row = conn.execute(statement.values(extended=runs.c.extended + seconds).returning(runs.c.job, runs.c.extended)).first()
+    if row is None:
+        return False
+    events.append(conn, "run.extended", row.job, run=run, data={"seconds": seconds, "extended": row.extended}, at=at)
+    return True
 
 
 def set_progress(conn: Connection, run: str, attempt: int, progress: Progress, *, at: datetime | None = None) -> bool:
@@ -260,22 +314,9 @@ def set_records(conn: Connection, run: str, attempt: int, records: dict[str, Jso
     if job is None:
         return False
     jobs_store.add_record_names(conn, job, records)
-    events.append(conn, "run.records", job, run=run, data={"names": list(records)}, at=at)
+    events.drop_records(conn, run)
+    events.append(conn, events.RECORDS, job, run=run, data={"names": list(records)}, at=at)
     return True
-
-
-def next_queued(conn: Connection, limit: int, *, exclude: Collection[str] = ()) -> list[QueuedRun]:
-    """Runs that may start next, first in, first out; those of jobs in `exclude` and of jobs that are not active stay where they are."""
-    query = (
-        select(runs.c.id, runs.c.job, runs.c.number, runs.c.attempt)
-        .join(jobs, jobs.c.id == runs.c.job)
-        .where(runs.c.state == RunState.QUEUED, jobs.c.state == JobState.ACTIVE)
-        .order_by(runs.c.queued_seq, runs.c.number)
-        .limit(limit)
-    )
-    if exclude:
-        query = query.where(runs.c.job.not_in(list(exclude)))
-    return [QueuedRun(run=run, job=job, number=number, attempt=attempt + 1) for run, job, number, attempt in conn.execute(query)]
 
 
 def active(conn: Connection) -> list[ActiveRun]:
@@ -293,10 +334,11 @@ def active(conn: Connection) -> list[ActiveRun]:
             attempts.c.pid,
             attempts.c.pid_started,
             attempts.c.handle,
+            runs.c.extended,
         )
         .join(attempts, (attempts.c.run == runs.c.id) & (attempts.c.number == runs.c.attempt))
-        .where(runs.c.state.in_(sorted(ACTIVE)))
-        .order_by(runs.c.queued_seq, runs.c.number)
+        .where(under_way())
+        .order_by(attempts.c.started_at, runs.c.position)
     )
     return [
         ActiveRun(
@@ -311,26 +353,31 @@ def active(conn: Connection) -> list[ActiveRun]:
             pid=row["pid"],
             pid_started=row["pid_started"],
             handle=row["handle"],
+            extended=row["extended"],
         )
         for row in conn.execute(query).mappings()
     ]
 
 
-def count(conn: Connection, states: Collection[RunState]) -> int:
-    """How many runs of all jobs are in `states`."""
-    return conn.execute(select(func.count()).select_from(runs).where(runs.c.state.in_(sorted(states)))).scalar() or 0
+def count_active(conn: Connection) -> int:
+    """How many runs of all jobs are under way."""
+    return conn.execute(select(func.count()).select_from(runs).where(under_way())).scalar() or 0
 
 
-def largest_peaks(conn: Connection, job_ids: Iterable[str]) -> dict[str, int]:
-    """`{job: bytes}`: the largest peak memory of any run of each job so far."""
-    query = select(runs.c.job, func.max(runs.c.peak_memory)).where(runs.c.job.in_(list(job_ids)), runs.c.peak_memory.is_not(None))
-    return {job: int(peak) for job, peak in conn.execute(query.group_by(runs.c.job))}
+def under_way() -> ColumnElement[bool]:
+    """Runs in INIT or RUNNING, said so that their index is used."""
+    return runs.c.state.in_(bindparam("under_way", sorted(ACTIVE), expanding=True, literal_execute=True))
 
 
 def _update_active(conn: Connection, run: str, attempt: int, values: dict[str, object]) -> str | None:
     statement = update(runs).where(runs.c.id == run, runs.c.attempt == attempt, runs.c.state.in_(sorted(ACTIVE)))
     job: str | None = conn.execute(statement.values(values).returning(runs.c.job)).scalar()
     return job
+
+
+def _of_job() -> tuple[ColumnElement[int], ColumnElement[bool]]:
+    """A job's rank, and whether it is to be asked before each of its runs."""
+    return -jobs.c.priority, or_(jobs.c.max_parallel > 0, jobs.c.state != JobState.ACTIVE)
 
 
 def _progress_values(progress: Progress) -> dict[str, object]:
@@ -343,7 +390,8 @@ def _progress_values(progress: Progress) -> dict[str, object]:
     }
 
 
-def _struct(row: RowMapping) -> Run:
+def struct_of(row: RowMapping) -> Run:
+    """A row of the table as people see it."""
     state = RunState(row["state"])
     number = row["progress_cell_number"]
     return Run(
@@ -372,4 +420,7 @@ def _struct(row: RowMapping) -> Run:
         live=row["live"],
         rerun_of=row["rerun_of"],
         seq=row["seq"],
+        not_before=row["not_before"],
+        extended=row["extended"],
+        superseded=row["superseded"],
     )

@@ -12,6 +12,7 @@ from enum import StrEnum
 import msgspec
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -26,11 +27,12 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.types import TypeDecorator
 
-from jupyter_jobs.lifecycle import FINAL, JobState, RunState
-from jupyter_jobs.model import Finding, KernelInfo, LivePath, RunError
+from jupyter_jobs.lifecycle import ACTIVE, FINAL, JobState, RunState
+from jupyter_jobs.model import Finding, KernelInfo, LivePath, RetryPolicy, RunError
 
 JsonObject = dict[str, object]
 
@@ -86,6 +88,11 @@ def _one_of(column: str, values: type[StrEnum] | frozenset[RunState] | tuple[str
 
 
 _RUN_FINAL = _one_of("state", FINAL)
+QUEUED_NOW = "state = 'queued' AND not_before IS NULL"
+"""Runs whose turn may come. Queries that say it with literal values use the indexes that hold these runs only."""
+UNDER_WAY = _one_of("state", ACTIVE)
+_NO = text("false")
+_ZERO = text("0")
 _WHOLE = BigInteger().with_variant(Integer, "sqlite")
 """SQLite only numbers rows by itself in a column of type INTEGER."""
 
@@ -147,6 +154,17 @@ jobs = Table(
     Column("created_by", Text, nullable=False),
     Column("seq", _WHOLE, nullable=False, comment="the job's or its runs' last event"),
     Column("delete_requested_at", UtcTime),
+    Column("priority", Integer, nullable=False, server_default=_ZERO),
+    Column("max_parallel", Integer, nullable=False, server_default=_ZERO, comment="0: no limit of its own"),
+    Column("fail_fast", Boolean, nullable=False, server_default=_NO),
+    Column("retries", AsJson(RetryPolicy), comment="null: the default policy"),
+    Column("time_limit", Float, comment="seconds of a run"),
+    Column("cell_timeout", Float, comment="seconds of a cell"),
+    Column("peak_memory", BigInteger, comment="the largest of any of its runs"),
+    CheckConstraint("priority >= -100 AND priority <= 100", name="priority"),
+    CheckConstraint("max_parallel >= 0", name="max_parallel"),
+    CheckConstraint("time_limit > 0", name="time_limit"),
+    CheckConstraint("cell_timeout > 0", name="cell_timeout"),
     CheckConstraint(_one_of("state", JobState), name="state"),
     CheckConstraint("length(id) = 8", name="id"),
     CheckConstraint("name <> ''", name="name"),
@@ -155,6 +173,7 @@ jobs = Table(
     Index("ix_jobs_file", "file"),
     Index("ix_jobs_snapshot", "snapshot"),
     Index("ix_jobs_environment", "environment"),
+    Index("ix_jobs_max_parallel", "id", sqlite_where=text("max_parallel > 0"), postgresql_where=text("max_parallel > 0")),
 )
 
 runs = Table(
@@ -175,7 +194,6 @@ runs = Table(
     Column("records", AsJson(JsonObject), nullable=False),
     Column("error", AsJson(RunError)),
     Column("created_at", UtcTime, nullable=False),
-    Column("queued_seq", _WHOLE, nullable=False, comment="the event that queued it last: the queue's order"),
     Column("started_at", UtcTime),
     Column("ended_at", UtcTime),
     Column("duration", Float, comment="seconds from started_at to ended_at"),
@@ -185,6 +203,17 @@ runs = Table(
     Column("live", AsJson(list[LivePath]), nullable=False),
     Column("rerun_of", String(24), nullable=False),
     Column("seq", _WHOLE, nullable=False),
+    Column("rank", Integer, nullable=False, server_default=_ZERO, comment="the job's priority, negated; of runs that wait"),
+    Column("position", BigInteger, nullable=False, server_default=_ZERO, comment="in the queue, among runs of the same rank"),
+    Column("gated", Boolean, nullable=False, server_default=_NO, comment="its job is to be asked too: it has a limit of its own, or is not active"),
+    Column("not_before", UtcTime),
+    Column("retried", Integer, nullable=False, server_default=_ZERO, comment="attempts that failed and were followed by another"),
+    Column("extended", Float, nullable=False, server_default=_ZERO, comment="seconds on top of the job's time limit, of this attempt"),
+    Column("superseded", Boolean, nullable=False, server_default=_NO, comment="a later run of the combination stands for it"),
+    CheckConstraint("not_before IS NULL OR state = 'queued'", name="not_before"),
+    CheckConstraint("retried >= 0 AND retried <= attempt", name="retried"),
+    CheckConstraint("extended >= 0 AND (extended = 0 OR state NOT IN ('created', 'queued'))", name="extended"),
+    CheckConstraint(f"NOT superseded OR {_RUN_FINAL}", name="superseded"),
     UniqueConstraint("job", "number"),
     CheckConstraint(_one_of("state", RunState), name="state"),
     CheckConstraint("number >= 1 AND combination >= 1", name="number"),
@@ -198,8 +227,12 @@ runs = Table(
     CheckConstraint("state <> 'complete' OR error IS NULL", name="complete_error"),
     CheckConstraint("progress_done >= 0 AND progress_done <= progress_total", name="progress"),
     CheckConstraint("duration IS NULL OR (duration >= 0 AND ended_at IS NOT NULL)", name="duration"),
-    Index("ix_runs_job_state", "job", "state"),
-    Index("ix_runs_state_queued_seq", "state", "queued_seq", "number"),
+    Index("ix_runs_job_state", "job", "state", "superseded"),
+    Index("ix_runs_job_combination", "job", "combination"),
+    Index("ix_runs_queue", "gated", "rank", "position", sqlite_where=text(QUEUED_NOW), postgresql_where=text(QUEUED_NOW)),
+    Index("ix_runs_queue_of_job", "job", "position", sqlite_where=text(QUEUED_NOW), postgresql_where=text(QUEUED_NOW)),
+    Index("ix_runs_not_before", "not_before", sqlite_where=text("not_before IS NOT NULL"), postgresql_where=text("not_before IS NOT NULL")),
+    Index("ix_runs_active", "job", sqlite_where=text(UNDER_WAY), postgresql_where=text(UNDER_WAY)),
 )
 
 attempts = Table(
@@ -266,4 +299,14 @@ dispatcher = Table(
     Column("since", UtcTime, nullable=False),
     Column("heartbeat_at", UtcTime, nullable=False),
     CheckConstraint("id = 1", name="single"),
+)
+
+pause = Table(
+    "pause",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("at", UtcTime, nullable=False),
+    Column("by", Text, nullable=False),
+    CheckConstraint("id = 1", name="single"),
+    comment="holds its row while the queue is paused",
 )

@@ -54,7 +54,7 @@ class Kernel:
                 continue
             kind, content = message["msg_type"], message["content"]
             if kind == "status" and content["execution_state"] == "idle":
-                return Cell(self.client.get_shell_msg(timeout=SECONDS)["content"], outputs, text)
+                return Cell(self._reply(asked), outputs, text)
             if kind in ("display_data", "execute_result", "error"):
                 outputs.append(content)
             elif kind == "stream":
@@ -62,13 +62,20 @@ class Kernel:
 
     def view(self, cell: Cell) -> View:
         """The job's view that a cell displayed."""
-        (shown,) = [output["data"] for output in cell.outputs if "application/vnd.jupyter.widget-view+json" in output["data"]]
+        (shown,) = [output["data"] for output in cell.outputs if "application/vnd.jupyter.widget-view+json" in output.get("data", {})]
         return View(self, shown["application/vnd.jupyter.widget-view+json"]["model_id"], shown["text/plain"])
 
     def until(self, seen: Callable[[], bool]) -> None:
         """Read what the kernel says until this holds."""
         while not seen():
             self._next()
+
+    def _reply(self, asked: str) -> dict[str, Any]:
+        # a slow kernel was asked more than once whether it is ready, and has answered each time
+        while True:
+            message = self.client.get_shell_msg(timeout=SECONDS)
+            if message["parent_header"].get("msg_id") == asked:
+                return dict(message["content"])
 
     def _next(self) -> dict[str, Any]:
         message = self.client.get_iopub_msg(timeout=SECONDS)

@@ -34,6 +34,15 @@ def test_values_add_up_and_replace_the_files_list(place: Place, project: Path) -
     assert place.jobs("logs", str(runs[0]["id"])) == "total 25\n"
 
 
+def test_making_a_job_imports_nothing_that_it_does_not_need(place: Place, project: Path) -> None:
+    notebook = write_notebook(project / "light.ipynb", "1")
+    place.jobs("run", notebook, "--wait")  # so that the store is there
+    heavy = "nbformat", "nbconvert", "jsonschema", "jupyter_client", "zmq", "tornado", "IPython", "alembic", "papermill", "psutil", "http.client"
+    code = f"import sys; from jupyter_jobs.cli import main; main(['run', {str(notebook)!r}]); print({set(heavy)} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], env=place.variables, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
 def test_a_failed_run_ends_with_1_and_says_where(place: Place, project: Path) -> None:
     notebook = write_notebook(project / "fails.ipynb", "print('so far')", "1 / n", parameters="n = 0")
     said = place.jobs("run", notebook, "-p", "n", "0", "-p", "n", "1", "--wait", code=1)
@@ -55,6 +64,9 @@ def test_bad_input_ends_with_2_and_makes_nothing(place: Place, project: Path) ->
     for words, code in [
         (["run", project / "missing.ipynb"], "notebook_not_found"),
         (["run", broken], "notebook_invalid"),
+        (["run", "~nobody-of-this-name/missing.ipynb"], "notebook_not_found"),
+        (["run", notebook, "--project", "~nobody-of-this-name"], "bad_input"),
+        (["run", notebook, "--output-dir", "/"], "bad_output_dir"),
         (["run", notebook, "-p", "a", "nan"], "grid_invalid"),
         (["run", notebook, "-p", "a", "1", "--only", "7"], "no_such_combination"),
         (["run", notebook, "-g", project / "nowhere.json"], "grid_invalid"),
@@ -136,3 +148,51 @@ def test_status_doctor_and_help(place: Place) -> None:
     assert place.json("dispatcher", "status")["running"] is False
     assert "run" in place.jobs("--help")
     assert "usage" in place.jobs("nonsense", code=2)
+
+
+def test_attempts_re_runs_and_more_combinations(place: Place, project: Path) -> None:
+    marks = project.parent / "marks"
+    marks.mkdir()
+    # fails in its first attempt of each combination below 3, and always for 3 as long as `bad` is there
+    cell = f"""
+import os
+mark = os.path.join({str(marks)!r}, f"tried-{{n}}")
+first = not os.path.exists(mark)
+open(mark, "w").close()
+assert not first if n < 3 else not os.path.exists({str(marks / "bad")!r}), n
+"""
+    (marks / "bad").write_text("")
+    notebook = write_notebook(project / "again.ipynb", cell, parameters="n = 0")
+    said = place.jobs(
+        "run", notebook, "-p", "n", "1", "-p", "n", "3", "--retries", "1", "--retry-delay", "0s", "--retry-on", "cell_error", "--wait", code=1
+    )
+    assert "attempt 2" in said
+    (job,) = place.json("list", "--search", "again")["jobs"]  # type: ignore[misc]
+    assert job["counts"] == {"complete": 1, "failed": 1}
+    shown = place.json("show", f"{job['id']}-1")
+    assert [attempt["state"] for attempt in shown["attempts"]] == ["failed", "complete"]  # type: ignore[attr-defined]
+    assert "AssertionError" in place.jobs("show", f"{job['id']}-1")
+    (marks / "bad").unlink()
+    assert place.json("rerun", job["id"], "--failed", "--wait")["counts"] == {"complete": 2}
+    assert [(run["number"], run["rerun_of"]) for run in place.runs(job["id"])] == [(1, ""), (2, ""), (3, f"{job['id']}-2")]
+    added = place.json("add", job["id"], "-p", "n", "4", "--wait")
+    assert (added["counts"], added["snapshot"]) == ({"complete": 3}, job["snapshot"])
+    error = json.loads(place.jobs("add", job["id"], "-p", "n", "4", "--json", code=2))
+    assert error["code"] == "combination_exists"
+
+
+def test_the_queue_is_paused_reordered_and_resumed(place: Place, project: Path) -> None:
+    assert place.json("queue", "pause")["paused"] is True
+    notebook = write_notebook(project / "queued.ipynb", "print('ran')")
+    first, second = place.json("run", notebook, "--time-limit", "10m"), place.json("run", notebook, "--cell-timeout", "1m30s", "--max-parallel", "1")
+    assert (first["time_limit"], second["cell_timeout"]) == (600, 90)
+    place.jobs("priority", str(second["id"]), "7")
+    said = place.jobs("queue")
+    assert "nothing starts" in said
+    assert said.index(f"{second['id']}-1") < said.index(f"{first['id']}-1")
+    assert json.loads(place.jobs("extend", f"{first['id']}-1", "10m", "--json", code=2))["code"] == "run_not_active"
+    assert "paused" in place.jobs("dispatcher", "status")
+    assert place.json("queue", "resume")["paused"] is False
+    assert place.json("rerun", f"{place.json('run', notebook, '--wait')['id']}-1", "--wait")["counts"] == {"complete": 1}
+    for words in (["run", notebook, "--time-limit", "soon"], ["run", notebook, "--retry-delay", "3s"], ["priority", str(first["id"]), "101"]):
+        place.jobs(*words, code=2)

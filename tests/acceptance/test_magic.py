@@ -17,8 +17,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 
 from tests.acceptance.kernel import SECONDS, Kernel, started_kernel
 from tests.acceptance.place import Place, write_notebook
-
-TOKEN = "a-token-of-the-tests"
+from tests.acceptance.server import TOKEN, served
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +65,12 @@ def test_run_returns_at_once_and_its_view_follows_to_the_end(place: Place, folde
 
 def test_wait_blocks_and_list_and_show_find_the_job(place: Place, folder: Path, kernel: Kernel) -> None:
     write_notebook(folder / "waited.ipynb", "1 / n", parameters="n = 1")
-    cell = kernel.run("n = 0\n%job run waited.ipynb --name 'a <b>' -p n 2 -p n {n} --wait")
-    assert cell.error == ""
+    cell = kernel.run("n = 0\n%job run waited.ipynb --name 'a <b>' -p n 2 -p n {n} --wait\nafter = 1")
+    # a notebook that waits for a job does not go on when it failed
+    assert (cell.reply["status"], cell.reply["ename"]) == ("error", "JobNotComplete")
+    assert cell.reply["evalue"].endswith("a <b>: 1 of 2 complete, 1 failed. Run 2: Cell 2 raised ZeroDivisionError: division by zero")
+    assert cell.tracebacks == [f"JobNotComplete: {cell.reply['evalue']}"]
+    assert "NameError" in kernel.run("after").error
     view = kernel.view(cell)
     # all that the view says was said before the cell ended
     assert (view.bar["value"], view.bar["bar_style"]) == (2, "danger")
@@ -112,7 +115,7 @@ def test_interrupting_wait_cancels(place: Place, folder: Path, kernel: Kernel) -
         cell = kernel.finish(asked)
     (job,) = place.json("list", "--search", "stopped")["jobs"]  # type: ignore[misc]
     assert job["counts"] == {"canceled": 1}
-    assert "Traceback" not in cell.error
+    assert cell.tracebacks == [f"JobNotComplete: job {job['id']} stopped: 0 of 1 complete, 1 canceled."]
 
 
 def test_warnings_are_shown_with_the_job(folder: Path, kernel: Kernel) -> None:
@@ -178,11 +181,14 @@ def test_a_run_starts_no_jobs(place: Place, folder: Path) -> None:
 def test_a_terminals_ipython_shows_text_and_needs_no_server(place: Place, folder: Path) -> None:
     write_notebook(folder / "plain.ipynb", "print(alpha)", parameters="alpha = 1")
     lines = "\n".join(["%load_ext jupyter_jobs", "%job run plain.ipynb -p alpha 5 --wait", "%job list --search plain", "%job run gone.ipynb"])
+    write_notebook(folder / "broken-in-a-cell.ipynb", "1 / 0")
+    lines += "\n%job run broken-in-a-cell.ipynb --wait"
     command = [sys.executable, "-m", "IPython", "--simple-prompt", "--no-banner", "--no-confirm-exit", "--colors=NoColor"]
     done = subprocess.run(command, input=lines, env=place.variables, cwd=folder, capture_output=True, text=True, timeout=SECONDS)
     said = done.stdout + done.stderr
     assert re.search(r"-1\s+✓ complete\s+5", said), said
     assert "UsageError: " in said
+    assert re.search(r"JobNotComplete: job \w+ broken-in-a-cell: 0 of 1 complete, 1 failed. Run 1: Cell 1 raised ZeroDivisionError", said), said
     assert "Traceback" not in said
     assert "JobView" not in said
     (job,) = place.json("list", "--search", "plain")["jobs"]  # type: ignore[misc]
@@ -215,6 +221,9 @@ def test_in_a_servers_kernel_it_asks_the_server(place: Place, folder: Path) -> N
             refused = kernel.run(f"%job run {outside}")
             assert "UsageError: " in refused.text
             assert "is not below" in refused.text
+            unknown = kernel.run("%job run ~nobody-of-this-name/missing.ipynb")
+            assert unknown.tracebacks == []
+            assert "UsageError: There is no notebook " in unknown.text
             # a terminal of JupyterLab has the same variables as its kernels
             words = ["-m", "jupyter_jobs.cli", "run", "asked.ipynb", "--no-grid", "--json"]
             command = kernel.run(f"import subprocess, sys\nprint(subprocess.run([sys.executable, *{words}], capture_output=True, text=True).stdout)")
@@ -226,34 +235,6 @@ def test_in_a_servers_kernel_it_asks_the_server(place: Place, folder: Path) -> N
     assert [job["source"] for job in found] == ["magic/asked.ipynb"] * 2
     assert found[1]["project"] == str(root / "magic")
     assert TOKEN not in log.read_text()
-
-
-class served:
-    """A Jupyter server on a folder: its URL, and its log."""
-
-    def __init__(self, place: Place, root: Path) -> None:
-        self._log = place.home / "server.log"
-        command = [sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root", "--port=0", f"--ServerApp.root_dir={root}"]
-        command += [f"--IdentityProvider.token={TOKEN}"]
-        self._process = subprocess.Popen(command, env=place.variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
-
-    def __enter__(self) -> tuple[str, Path]:
-        assert self._process.stdout
-        said = ""
-        for line in self._process.stdout:
-            said += line.decode()
-            found = re.search(r"(http://(?:localhost|127\.0\.0\.1):\d+/)\?token=", said)
-            # the address is printed before anybody listens there
-            if found and "jupyter_jobs: ready" in said:
-                with self._log.open("wb") as output:
-                    self._drain = subprocess.Popen(["cat"], stdin=self._process.stdout, stdout=output)
-                return found[1], self._log
-        raise AssertionError(f"the server did not start:\n{said}")
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait(60)
-        self._drain.wait(60)
 
 
 def test_importing_the_package_is_light() -> None:

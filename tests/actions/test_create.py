@@ -14,11 +14,13 @@ from sqlalchemy import event
 
 from jupyter_jobs.actions import create, jobs, results, runs
 from jupyter_jobs.actions.places import job_dir
-from jupyter_jobs.actions.run_spec import facts_of, make_run
+from jupyter_jobs.actions.run_spec import RunFacts, make_run
 from jupyter_jobs.errors import BadInput, JobsError, NotFound, TooLarge, Unavailable
-from jupyter_jobs.model import CreateJob, LivePath, PreviewRequest
+from jupyter_jobs.model import AskRetries, CreateJob, LivePath, PreviewRequest, RetryPolicy
 from jupyter_jobs.runner import rundir
+from jupyter_jobs.settings import Jobs
 from jupyter_jobs.store import jobs as jobs_store
+from jupyter_jobs.store import queue
 from jupyter_jobs.store.database import read
 from tests.actions.conftest import World
 from tests.factories import notebook, tree_of
@@ -224,6 +226,15 @@ def test_preview_shows_what_would_stop_the_job(world: World) -> None:
     assert {"kernel_not_found", "project_too_large"} <= {finding.code for finding in found.findings if finding.level == "error"}
 
 
+def facts_of(world: World, job: str) -> RunFacts:
+    """What the dispatcher knows of the first attempt of the job's first run."""
+    with read(world.context.engine) as conn:
+        (claim,) = queue.take(conn, 1, host="h", boot_id="b").claims
+        frozen = jobs_store.frozen(conn, job)
+    assert frozen is not None
+    return RunFacts(run=claim.run, attempt=claim.attempt, parameters=claim.parameters, label=claim.label, job=frozen)
+
+
 def test_run_json_has_what_the_runner_needs(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MKL_NUM_THREADS", "7")
     (world.project / "deep").mkdir()
@@ -232,9 +243,8 @@ def test_run_json_has_what_the_runner_needs(world: World, monkeypatch: pytest.Mo
         path=str(world.project / "deep" / "n.ipynb"), parameters={"seed": [4]}, time_limit=60, record=["auc"], live=[LivePath(path="data")]
     )
     job = create.create_job(world.context, asked)
-    with read(world.context.engine) as conn:
-        facts = facts_of(conn, f"{job.id}-1")
-    spec = make_run(facts, world.context.settings, 1, parallel=1)
+    facts = facts_of(world, job.id)
+    spec = make_run(facts, world.context.settings, parallel=1)
     rundir.write_spec(tmp_path, spec)
     assert rundir.read_spec(tmp_path) == spec
     assert (spec.run, spec.job, spec.attempt, spec.parameters, spec.label) == (f"{job.id}-1", job.id, 1, {"seed": 4}, "seed=4")
@@ -254,11 +264,44 @@ def test_run_json_has_what_the_runner_needs(world: World, monkeypatch: pytest.Mo
 def test_a_job_whose_files_are_gone_is_said(world: World) -> None:
     job = create.create_job(world.context, CreateJob(path=world.report))
     (job_dir(world.data_dir, job.id) / "variables.json").unlink()
-    with read(world.context.engine) as conn:
-        facts = facts_of(conn, f"{job.id}-1")
+    facts = facts_of(world, job.id)
     with pytest.raises(Unavailable) as caught:
-        make_run(facts, world.context.settings, 1, parallel=1)
+        make_run(facts, world.context.settings, parallel=1)
     assert caught.value.code == "job_files_missing"
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("/", "/ is the root of the file system"),
+        ("../..//../../../../../../../..", "/ is the root of the file system"),
+        ("/proc/self", "/proc/self is a place of the system"),
+        ("/dev", "/dev is a place of the system"),
+        ("{store}", "{store} is the store"),
+        ("{store}/runs/mine", "{store}/runs/mine is in the store"),
+        ("link-to-store/mine", "{project}/link-to-store/mine is in the store"),
+        (".git/hooks", "{project}/.git/hooks is git's own"),
+        ("report.ipynb", "{project}/report.ipynb is no folder"),
+        ("report.ipynb/out", "{project}/report.ipynb is no folder"),
+        ("out/report-done.ipynb", "{project}/out/report-done.ipynb is a notebook's name"),
+        ("a\0b", "holds a NUL"),
+        ("n" * 300, "File name too long"),
+    ],
+)
+def test_an_output_folder_that_can_only_be_a_mistake(world: World, asked: str, said: str) -> None:
+    (world.project / "link-to-store").symlink_to(world.data_dir)
+    places = {"store": str(world.data_dir), "project": str(world.project)}
+    with pytest.raises(BadInput) as caught:
+        create.create_job(world.context, CreateJob(path=world.report, output_dir=asked.format(**places)))
+    assert (caught.value.code, caught.value.detail) == ("bad_output_dir", {"field": "output_dir"})
+    assert said.format(**places) in caught.value.message
+    assert jobs.list_jobs(world.context).page.total == 0
+
+
+@pytest.mark.parametrize("asked", [".", "..", "results.ipynb", "~", "/dev/shm/of-a-test", "store-of-mine"])
+def test_an_output_folder_that_may_be_meant(world: World, asked: str) -> None:
+    (world.project / "results.ipynb").mkdir()
+    assert create.create_job(world.context, CreateJob(path=world.report, only=[1], output_dir=asked)).total == 1
 
 
 def test_an_output_folder_is_kept_absolute(world: World) -> None:
@@ -268,3 +311,18 @@ def test_an_output_folder_is_kept_absolute(world: World) -> None:
     assert spec is not None
     assert spec.output_dir == str(world.project / "out" / "new")
     assert not (world.project / "out").exists()
+
+
+def test_a_job_keeps_what_was_asked_of_the_queue(world: World) -> None:
+    asked = CreateJob(path=world.report, retries=AskRetries(attempts=3, delay=5), priority=-3, max_parallel=2, fail_fast=True, time_limit=9)
+    job = create.create_job(world.context, asked)
+    assert (job.retries, job.priority, job.max_parallel, job.fail_fast, job.time_limit) == (RetryPolicy(attempts=3, delay=5), -3, 2, True, 9)
+    plain = create.create_job(world.context, CreateJob(path=world.report))
+    assert (plain.retries.attempts, plain.retries.on, plain.fail_fast, plain.time_limit) == (1, ["interrupted"], False, None)
+
+
+def test_a_data_directory_below_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Server, dispatcher and command line mean the same folder."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Jobs(data_dir="~/jobs").data_dir == str(tmp_path / "jobs")
+    assert Jobs(data_dir="~nobody-of-this-name/jobs").data_dir == "~nobody-of-this-name/jobs"

@@ -37,7 +37,7 @@ class Dispatcher:
         async def status() -> DispatcherStatus:
             return DispatcherStatus(running=True, pid=1)
 
-        self.server = Server(hello(SCHEMA_VERSION), wake=self.wake, draining=asyncio.Event(), drain=lambda _: None, status=status)
+        self.server = Server(hello(SCHEMA_VERSION), wake=self.wake.set, draining=asyncio.Event(), drain=lambda _: None, status=status)
 
     def announce(self) -> None:
         with read(self.engine) as conn:

@@ -18,10 +18,11 @@ from jupyter_jobs.actions.places import run_dir
 from jupyter_jobs.client import Client, connect
 from jupyter_jobs.errors import BadInput, Conflict, JobsError, NotFound, Unavailable
 from jupyter_jobs.lifecycle import RunState
+from jupyter_jobs.local import LocalTransport
 from jupyter_jobs.model import CombinationsRequest, CopyFiles, Job
+from jupyter_jobs.remote import HttpTransport, error_of, read_events
 from jupyter_jobs.settings import Jobs
 from jupyter_jobs.store import runs
-from jupyter_jobs.transports import HttpTransport, LocalTransport, error_of, read_events
 from tests.api.running import BASE, SECONDS, TOKEN, Dispatcher, Running
 from tests.api.test_streams import say
 from tests.factories import bring_to, make_job, notebook, write_project
@@ -249,5 +250,5 @@ def test_events_are_read_as_they_may_be_written() -> None:
 
 def test_importing_the_client_is_light() -> None:
     heavy = "sqlalchemy", "tornado", "jupyter_server", "nbformat"
-    code = f"import sys, jupyter_jobs.client, jupyter_jobs.transports; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, jupyter_jobs.client, jupyter_jobs.remote; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from jupyter_jobs.transports import LocalTransport
 from traitlets.config import Config
 
 from jupyter_jobs.actions.places import run_dir
@@ -18,7 +19,6 @@ from jupyter_jobs.model import RunFile
 from jupyter_jobs.runner.workspace import artifact_root
 from jupyter_jobs.settings import Jobs
 from jupyter_jobs.store import artifacts, runs
-from jupyter_jobs.transports import LocalTransport
 from tests.api.running import Dispatcher, Running, error_of
 from tests.factories import bring_to, make_job, notebook
 

@@ -12,12 +12,13 @@ import pytest
 
 from jupyter_jobs.actions.places import run_dir
 from jupyter_jobs.api.streams import LogStream
+from jupyter_jobs.client import Sent
 from jupyter_jobs.lifecycle import RunState
 from jupyter_jobs.model import RunLine
+from jupyter_jobs.remote import read_events
 from jupyter_jobs.settings import Jobs
 from jupyter_jobs.store import jobs, runs
 from jupyter_jobs.store.runs import RunMark
-from jupyter_jobs.transports import Sent, read_events
 from tests.api.running import SECONDS, TOKEN, Dispatcher, Running, error_of
 from tests.factories import bring_to, make_job
 

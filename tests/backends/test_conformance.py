@@ -20,6 +20,7 @@ from jupyter_jobs.backends.forks import Forks
 from jupyter_jobs.backends.local import LocalBackend, runner_environment
 from jupyter_jobs.backends.registry import backend_names, make_backend
 from jupyter_jobs.errors import NotFound, Unavailable
+from jupyter_jobs.runner import rundir
 from jupyter_jobs.settings import Jobs
 
 T = TypeVar("T")
@@ -184,6 +185,23 @@ async def test_force_ends_every_process_of_a_stubborn_one(make: Callable[[], Bac
     await backend.cancel(handle, force=True)
 
 
+async def test_a_runner_is_told_of_new_limits(make: Callable[[], Backend], tmp_path: Path) -> None:
+    backend = make()
+    path = gate(tmp_path)
+    given = submission(tmp_path, do="hold", gate=str(path))
+    handle = await backend.submit(given)
+    await soon(_begun(given.directory))
+    rundir.write_limits(given.directory, rundir.Limits(time_limit=90))
+    if backend.capabilities.notifies:
+        await backend.notify(handle)
+        await soon(_until(lambda: (given.directory / "told").exists(), given.directory))
+        assert (given.directory / "told").read_text() == "90\n"
+    assert await backend.poll([handle]) == [None], "it goes on"
+    await at_gate(path)
+    await soon(backend.wait(handle))
+    await backend.notify(handle)  # one that has ended is none's harm
+
+
 async def test_memory_of_one_under_way_and_of_one_that_ended(make: Callable[[], Backend], tmp_path: Path) -> None:
     backend = make()
     path = gate(tmp_path)
@@ -280,11 +298,16 @@ def _watch_until(directory: Path, there: Callable[[], bool]) -> None:
 
 async def _begun(directory: Path, lines: int = 1) -> None:
     """Wait until the stand-in has written so many events; its files are watched, not polled by us."""
-    from watchfiles import awatch
 
     def there() -> bool:
         file = directory / "events.jsonl"
         return file.exists() and file.read_bytes().count(b"\n") >= lines
+
+    await _until(there, directory)
+
+
+async def _until(there: Callable[[], bool], directory: Path) -> None:
+    from watchfiles import awatch
 
     async for _ in awatch(directory, watch_filter=None, rust_timeout=50, yield_on_timeout=True):
         if there():

@@ -14,8 +14,9 @@ import pytest
 from jupyter_jobs.model import KernelInfo, LivePath
 from jupyter_jobs.runner.rundir import Bind, Link, Mount, WorkspaceSpec
 from jupyter_jobs.runner.workspace import WorkspaceFailed, artifact_root, clean, collect, prepare
+from jupyter_jobs.snapshot import workspace
 from jupyter_jobs.snapshot.environment import freeze_environment, verify_environment
-from jupyter_jobs.snapshot.workspace import probe_workspace, workspace_findings, workspace_spec
+from jupyter_jobs.snapshot.workspace import expected_workspace, probe_workspace, workspace_findings, workspace_spec
 from tests.venvs import build_wheel, install, kernel_of, make_venv, pip, unpack, why_no_overlays
 
 Mode = Literal["overlay", "copy"]
@@ -375,3 +376,28 @@ def test_a_script_of_a_moved_environment_may_have_a_long_or_odd_path(tmp_path: P
         )
         said = ok(run_in(spec, tmp_path / f"run{number}", ["/bin/sh", "-c", f"{name} 'a b'"]))
         assert said == f"['a b'] {clone}/bin/python\n"
+
+
+def test_what_worked_since_the_machine_started_is_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if probe_workspace(tmp_path / "probe", "auto")[0] != "overlay":
+        pytest.skip("no overlays here")
+    store = tmp_path / "store"
+    store.mkdir()
+    tried: list[Path] = []
+
+    def fails(folder: Path) -> str:
+        tried.append(folder)
+        return "it was not to be tried"
+
+    assert expected_workspace(store, "auto") == ("overlay", "")
+    for each in (expected_workspace, probe_workspace):
+        each.cache_clear()
+    monkeypatch.setattr(workspace, "_try_overlay", fails)
+    assert expected_workspace(store, "auto") == ("overlay", "")
+    assert tried == []
+    (store / "overlays-work").write_text("another boot")
+    expected_workspace.cache_clear()
+    assert expected_workspace(store, "auto")[0] == "copy"
+    assert probe_workspace(store, "auto")[0] == "copy", "who starts runs tries it"
+    for each in (expected_workspace, probe_workspace):
+        each.cache_clear()

@@ -14,8 +14,8 @@ from jupyter_jobs.dispatcher.socket import hello
 from jupyter_jobs.dispatcher.state import Active, Dispatch, Limits
 from jupyter_jobs.settings import Jobs
 from jupyter_jobs.sockets import HINTS_SOCKET
-from jupyter_jobs.store import runs
-from jupyter_jobs.store.database import read
+from jupyter_jobs.store.database import SCHEMA_VERSION
+from jupyter_jobs.store.jobs import Frozen
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 
@@ -24,14 +24,11 @@ def stand_in_backend() -> LocalBackend:
     return LocalBackend([sys.executable, "-S", str(STAND_IN)])
 
 
-def prepare(dispatch: Dispatch, active: Active) -> str:
+def prepare(dispatch: Dispatch, active: Active, frozen: Frozen) -> str:
     """Write as much of `run.json` as the stand-in reads."""
-    with read(dispatch.ledger.engine) as conn:
-        run = runs.get(conn, active.run)
-    assert run is not None
     active.directory.mkdir(parents=True)
     hints = str(dispatch.sockets / HINTS_SOCKET)
-    spec = {"run": active.run, "job": active.job, "attempt": active.attempt, "parameters": run.parameters, "hints": hints}
+    spec = {"run": active.run, "job": active.job, "attempt": active.attempt, "parameters": active.parameters, "hints": hints}
     (active.directory / "run.json").write_text(json.dumps(spec))
     return "copy"
 
@@ -43,7 +40,7 @@ def main() -> None:
     if version := given.get("version"):
         import msgspec
 
-        me = msgspec.structs.replace(hello(given.get("schema", 1)), version=version, oldest=given.get("oldest", 1))
+        me = msgspec.structs.replace(hello(given.get("schema", SCHEMA_VERSION)), version=version, oldest=given.get("oldest", 1))
     settings = Jobs(**given["settings"])
     limits = Limits(**given.get("limits", {}))
     say = lambda: print("ready", flush=True)  # noqa: E731

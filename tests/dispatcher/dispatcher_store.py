@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine
 
@@ -21,7 +22,7 @@ from jupyter_jobs.dispatcher import process
 from jupyter_jobs.dispatcher.service import serve
 from jupyter_jobs.dispatcher.socket import dispatcher_appeared, nudge, subscribe
 from jupyter_jobs.dispatcher.state import Limits
-from jupyter_jobs.model import Combination, CreateJob, Event, KernelInfo, ProjectChoice, Run, Snapshot
+from jupyter_jobs.model import Combination, CreateJob, Event, KernelInfo, ProjectChoice, Resources, RetryPolicy, Run, Snapshot
 from jupyter_jobs.settings import Jobs
 from jupyter_jobs.store import events, jobs, runs, snapshots
 from jupyter_jobs.store.database import read, write
@@ -42,9 +43,18 @@ class Store:
     directory: Path
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
-    def job(self, *does: dict[str, object], environment: str = "", accept_drift: bool = False) -> list[str]:
-        """A job with one queued run for each of `does`; the runs' ids."""
+    def job(
+        self,
+        *does: dict[str, object],
+        environment: str = "",
+        accept_drift: bool = False,
+        retries: int | RetryPolicy = 0,
+        resources: Resources | None = None,
+        **more: Any,
+    ) -> list[str]:
+        """A job with one queued run for each of `does`; the runs' ids. `more` are fields of `NewJob`."""
         kernel = KernelInfo(name="none", display_name="none", language="python", argv=["none"])
+        request = CreateJob(path="test.ipynb", resources=resources or Resources())
         choice = ProjectChoice(directory=str(self.directory), mode="directory", why="test")
         with write(self.engine) as conn:
             snapshots.insert_snapshot(conn, Snapshot(digest="0" * 64, directory=str(self.directory), files=0, bytes=0, created_at=datetime.now(UTC)))
@@ -56,9 +66,11 @@ class Store:
                 project=str(self.directory),
                 snapshot="0" * 64,
                 kernel=kernel,
-                spec=JobSpec(kernel=kernel, project=choice, request=CreateJob(path="test.ipynb"), accept_drift=accept_drift),
+                spec=JobSpec(kernel=kernel, project=choice, request=request, accept_drift=accept_drift),
                 environment=environment,
                 created_by="test",
+                retries=RetryPolicy(attempts=retries) if isinstance(retries, int) else retries,
+                **more,
             )
             job = jobs.insert(conn, new, total=len(does))
             return runs.insert_many(conn, job, [Combination(number=n, parameters=each) for n, each in enumerate(does, 1)])

@@ -56,7 +56,15 @@ def on_term(*_):
     sys.exit(0)
 
 
+def on_usr1(*_):
+    # what it was told, for a test to read
+    limits = json.loads((directory / "limits.json").read_text())
+    with (directory / "told").open("a") as file:
+        file.write(f"{limits['time_limit']:g}\n")
+
+
 what = does.get("do", "complete")
+signal.signal(signal.SIGUSR1, on_usr1)
 signal.signal(signal.SIGTERM, signal.SIG_IGN if what == "stubborn" else on_term)
 (directory / "starts").open("a").write("x")
 if what == "die":
@@ -75,14 +83,15 @@ if what in ("stubborn", "orphan"):
         signal.pause()
 if "early" in does:
     event(kind="record", name="early", value=does["early"])
-if what == "hold":
+if "gate" in does:
     Path(does["gate"]).open("rb").close()
 for number in range(does.get("cells", 0)):
     event(kind="progress", done=number + 1, total=does["cells"], cell={"id": f"c{number}", "number": number + 1})
 if "then" in does:
     Path(does["then"]).open("rb").close()
-if what == "fail":
-    result("failed", {"code": "cell_failed", "message": "A cell failed.", "ename": "ValueError", "cell": {"id": "c0", "number": 1}})
+if what == "fail" and spec["attempt"] <= does.get("times", 1000):
+    code = does.get("code", "cell_failed")
+    result("failed", {"code": code, "message": "A cell failed.", "ename": "ValueError", "cell": {"id": "c0", "number": 1}})
 else:
     event(kind="record", name="answer", value=42)
     result("complete", done=does.get("cells", 0))

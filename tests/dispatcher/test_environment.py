@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from jupyter_jobs.dispatcher.socket import nudge
+from jupyter_jobs.dispatcher.state import Check
 from jupyter_jobs.model import KernelInfo
 from jupyter_jobs.snapshot.environment import freeze_environment
 from jupyter_jobs.store import snapshots
@@ -58,6 +61,40 @@ async def test_drift_fails_every_run_and_names_the_file(store: Store, environmen
         assert str(module) in error.message
         assert error.mend
         assert not store.directory_of(run).exists()
+
+
+async def test_a_look_answers_for_the_runs_that_start_soon_after_it(store: Store, environment: str, module: Path) -> None:
+    async with store.dispatcher(check=1e6):
+        await store.until(*store.job({}, environment=environment))
+        change(module)
+        (soon,) = store.job({}, environment=environment)
+        nudge(store.settings)
+        await store.until(soon)
+    assert store.run(soon).state == "complete"
+    (later,) = store.job({}, environment=environment)
+    async with store.dispatcher():
+        await store.until(later)
+    assert store.run(later).state == "failed"
+
+
+async def test_how_long_a_look_stands() -> None:
+    async def looked(failure: Exception | None = None) -> None:
+        if failure:
+            raise failure
+
+    look = Check(task=asyncio.create_task(looked()), began=100.0)
+    assert look.stands(1e9, 2.0), "it goes on"
+    await look.task
+    look.ended = 100.01
+    assert look.stands(102.0, 2.0)
+    assert not look.stands(102.1, 2.0)
+    look.ended = 101.0
+    assert look.stands(125.0, 2.0), "a long one stands longer"
+    assert not look.stands(125.1, 2.0)
+    failed = Check(task=asyncio.create_task(looked(OSError())), began=100.0)
+    await asyncio.wait({failed.task})
+    failed.ended = 100.01
+    assert not failed.stands(100.01, 2.0), "what was mended is found to be so"
 
 
 async def test_drift_that_is_accepted(store: Store, environment: str, module: Path) -> None:

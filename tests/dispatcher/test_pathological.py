@@ -42,6 +42,8 @@ class Fake:
 
     async def cancel(self, handle: Handle, *, force: bool = False) -> None: ...
 
+    async def notify(self, handle: Handle) -> None: ...
+
     async def memory(self, handle: Handle) -> int:
         return 0
 

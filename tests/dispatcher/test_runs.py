@@ -13,6 +13,8 @@ from jupyter_jobs.backends import processes
 from jupyter_jobs.backends.processes import Process
 from jupyter_jobs.dispatcher import process
 from jupyter_jobs.dispatcher.socket import nudge, subscribe
+from jupyter_jobs.model import Resources
+from jupyter_jobs.resources import core_share, usable_memory
 from jupyter_jobs.store import artifacts, jobs
 from jupyter_jobs.store.database import read, write
 from jupyter_jobs.store.tables import attempts
@@ -156,7 +158,7 @@ async def test_a_run_that_would_not_fit_in_memory_waits_for_the_others(store: St
     free = 10_000_000
     monkeypatch.setattr("jupyter_jobs.resources.free_memory", lambda: free)
     store.settings.max_parallel_runs = 3
-    does = [{"do": "complete", "peak": 6_000_000_000}, *({"do": "complete"} for _ in range(4))]
+    does = [*({"do": "complete", "peak": 6_000_000_000} for _ in range(3)), {"do": "complete"}, {"do": "complete"}]
     found = store.job(*does)
     async with store.dispatcher():
         await store.until(*found)
@@ -194,6 +196,23 @@ async def test_memory_that_started_runs_will_still_take_is_not_free(store: Store
         assert store.run(others[1]).state == "queued"
         await open_gate(store.gate("one"))
         await store.until(*others)
+
+
+@pytest.mark.parametrize("reason", ["cpu", "memory"])
+async def test_what_an_active_run_asked_for_is_kept_free(store: Store, reason: str) -> None:
+    most = {"cpu": core_share(), "memory": usable_memory()}[reason]
+    asked = Resources(cpu=most * 0.6) if reason == "cpu" else Resources(memory=int(most * 0.6))
+    (holds,) = store.job({"do": "hold", "gate": store.gate("one")}, resources=asked)
+    (waits,) = store.job({"do": "complete"}, resources=asked)
+    async with store.dispatcher():
+        await _until_event(store, waits, "run.waiting")
+        assert (store.run(holds).ended_at, store.run(waits).state) == (None, "queued")
+        await open_gate(store.gate("one"))
+        await store.until(holds, waits)
+    (said,) = [event for event in store.events(waits) if event.kind == "run.waiting"]
+    wanted = asked.cpu if reason == "cpu" else asked.memory
+    assert said.data == {"reason": reason, "needed": wanted, "free": most, "reserved": wanted}
+    assert [store.run(run).state for run in (holds, waits)] == ["complete", "complete"]
 
 
 async def test_it_ends_when_there_is_nothing_to_do(store: Store) -> None:

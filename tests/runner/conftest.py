@@ -224,7 +224,7 @@ def prepare(tmp_path: Path, project: Path, way: str, request: pytest.FixtureRequ
             notebook_path="notebook.ipynb",
             kernel=rundir.Kernel(
                 **{
-                    "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+                    "argv": [sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
                     "name": "python3",
                     "display_name": "Python 3",
                     **(kernel or {}),

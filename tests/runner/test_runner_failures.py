@@ -57,7 +57,7 @@ def test_a_failing_injected_cell_is_number_0(execute):
         ("import getpass; getpass.getpass()", "input_requested", "asks for input"),
         ("import sys; sys.exit(3)", "exit_code", "exit status 3"),
         ("import sys; sys.exit('no data today')", "exit_code", "exit status 1: no data today"),
-        ("raise KeyboardInterrupt", "interrupted", "from inside the run"),
+        ("raise KeyboardInterrupt", "keyboard_interrupt", "from inside the run"),
         ("raise MemoryError('no room')", "memory_error", "no room"),
         ("import numpy; numpy.ones(1 << 45)", "memory_error", "Unable to allocate"),
     ],

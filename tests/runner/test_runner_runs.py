@@ -66,7 +66,7 @@ def test_what_a_run_leaves(execute, tmp_path):
     assert [(artifact.path, artifact.kind) for artifact in result.artifacts] == [("deep/in.txt", "changed"), ("deep/out.txt", "created")]
     assert run.file("deep/in.txt").read_text() == "inputmore"
     assert (tmp_path / "run1/tree/deep/in.txt").read_text() == "input"
-    assert sorted(path.name for path in run.path.iterdir() if path.name != "kernel.json") == [
+    assert sorted(path.name for path in run.path.iterdir() if path.name not in ("kernel.json", "usage.jsonl")) == [
         "events.jsonl",
         "log.jsonl",
         "output.ipynb",

@@ -6,13 +6,15 @@ import json
 import signal
 
 import nbformat
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_jobs.runner import rundir
 from jupyter_jobs.runner.log import LONGEST, Journal, records_of
 from jupyter_jobs.runner.notebook import merge_streams, overwritten
-from tests.runner.runner_cells import code
+from jupyter_jobs.runner.raw import RawOutput
+from tests.runner.runner_cells import code, text
 
 
 @given(st.text(alphabet="ab\r\n\u2028é😀", max_size=40))
@@ -110,6 +112,65 @@ def test_what_a_dying_kernel_writes_past_its_protocol_is_heard(execute):
     assert result.error.traceback.endswith("last words\n")
     assert [(line.stream, line.cell) for line in run.log if line.text == "last words"] == [("stderr", 1)]
     assert run.said().count("said twice") == 1
+
+
+AFTER_THE_LAST_CELL = """
+import os, sys, threading
+asked = threading.Event()
+late = threading.Thread(target=lambda: (asked.wait(), print("late by a thread")))
+late.start()
+
+class Asked:
+    def __repr__(self):
+        asked.set(), late.join()
+        print("late by a question")
+        os.write(sys.stdout._original_stdstream_copy, b"late and never by message\\n")
+        return "told"
+value = Asked()
+"""
+
+
+def test_what_comes_after_the_last_cell_is_its_own_and_comes_once(execute):
+    # the value is read after the last cell, and only that has the kernel speak
+    run, result = execute([code("1"), code(AFTER_THE_LAST_CELL, id="last"), text("the end")], record=["value"])
+    assert result.records == {"value": "told"}
+    lines = ["late by a thread", "late by a question", "late and never by message"]
+    assert [(line.stream, line.text, line.cell) for line in run.log] == [("stdout", line, 2) for line in lines]
+    assert [(output.name, output.text) for output in run.cell("last").outputs] == [("stdout", "late by a thread\nlate by a question\n")]
+
+
+def heard_and_raw(tmp_path):
+    journal = Journal(tmp_path, "r", 1, "")
+    raw = RawOutput(journal)
+    raw.repeated = True
+    return raw, lambda: [(line.stream, line.text, line.cell) for line in rundir.read_records(tmp_path / rundir.LOG, rundir.LogRecord)[0]]
+
+
+def test_raw_text_that_no_message_says_is_logged_for_the_cell_that_ran(tmp_path):
+    raw, logged = heard_and_raw(tmp_path)
+    raw.cell = 1
+    raw(1, "said\nnever ")
+    raw.cell = 2
+    raw(2, "past the protocol\n")
+    raw(1, "said\n")
+    raw.heard("stdout", "said\n")
+    assert logged() == []
+    assert raw.flush() == "never said\npast the protocol\n"
+    assert logged() == [("stdout", "never ", 1), ("stdout", "said", 2), ("stderr", "past the protocol", 2)]
+    assert raw.flush() == ""
+
+
+@pytest.mark.parametrize("first", ["raw", "heard"])
+def test_what_was_said_long_ago_does_not_come_again(tmp_path, first):
+    raw, logged = heard_and_raw(tmp_path)
+    for number in range(2000):
+        if first == "raw":
+            raw(1, f"from child {number}\n")
+        raw.heard("stdout", f"by message {number}\nfrom child {number}\n")
+        if first == "heard":
+            raw(1, f"from child {number}\n")
+    assert raw.flush() == ""
+    assert logged() == []
 
 
 def test_output_is_seen_while_the_cell_runs(prepare):

@@ -24,6 +24,13 @@ from jupyter_jobs.store.tables import metadata
 from tests.factories import START, at, make_job
 
 
+def plain(found: object) -> object:
+    """What the inspector says, in an order of its own and with conditions as text."""
+    if isinstance(found, dict):
+        return {name: plain(value) for name, value in found.items()}
+    return sorted(map(plain, found), key=str) if isinstance(found, list) else str(found)
+
+
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
@@ -43,8 +50,7 @@ def test_migrations_and_tables_agree_on_constraints(tmp_path: Path) -> None:
     for table in metadata.tables:
         for ask in ("get_check_constraints", "get_foreign_keys", "get_unique_constraints", "get_pk_constraint", "get_indexes"):
             wanted, found = (getattr(inspect(engine), ask)(table) for engine in (made, migrated))
-            order = str if isinstance(wanted, dict) else (lambda rows: sorted(rows, key=str))
-            assert order(wanted) == order(found), (table, ask)
+            assert plain(wanted) == plain(found), (table, ask)
     # a deleted event's number must not be given again
     with read(migrated) as conn:
         assert "AUTOINCREMENT" in str(conn.execute(text("SELECT sql FROM sqlite_master WHERE name = 'events'")).scalar())
@@ -79,29 +85,30 @@ def test_an_older_store_is_copied_before_it_is_migrated(tmp_path: Path, monkeypa
     engine = open_store(tmp_path)
     with write(engine) as conn:
         job = make_job(conn)
-    monkeypatch.setattr(database, "SCHEMA_VERSION", 2)
+    before = database.SCHEMA_VERSION
+    monkeypatch.setattr(database, "SCHEMA_VERSION", before + 1)
     seen: list[int] = []
 
     def upgrade(conn: object, revision: str = "head") -> None:
         seen.append(1)
-        conn.execute(text("UPDATE alembic_version SET version_num = '0002'"))  # type: ignore[attr-defined]
+        conn.execute(text("UPDATE alembic_version SET version_num = :new"), {"new": f"{before + 1:04}"})  # type: ignore[attr-defined]
 
     monkeypatch.setattr("jupyter_jobs.store.migrations.upgrade", upgrade)
     database.bring_up_to_date(engine)
     database.bring_up_to_date(engine)
     engine.dispose()
-    copy = tmp_path / "jobs.sqlite.schema-1"
+    (copy,) = tmp_path.glob("jobs.sqlite.before-*.*")
     assert seen == [1]
     assert mode(copy) == 0o600
     kept = sqlite3.connect(copy)
     assert kept.execute("SELECT id FROM jobs").fetchall() == [(job,)]
-    assert kept.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+    assert kept.execute("SELECT version_num FROM alembic_version").fetchall() == [(f"{before:04}",)]
     kept.close()
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = open_store(tmp_path)
-    monkeypatch.setattr(database, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(database, "SCHEMA_VERSION", database.SCHEMA_VERSION + 1)
 
     def upgrade(conn: object, revision: str = "head") -> None:
         conn.execute(text("DROP TABLE artifacts"))  # type: ignore[attr-defined]
@@ -122,7 +129,7 @@ def test_what_is_no_database_and_what_cannot_be_written(tmp_path: Path) -> None:
     (broken / "jobs.sqlite").write_bytes(b"this is not a database at all" * 100)
     with pytest.raises(Unavailable) as caught:
         open_store(broken)
-    assert caught.value.code == "store_unreachable"
+    assert caught.value.code == "store_corrupt"
     for url in ("not a url", "sqlite://", "sqlite:///:memory:", "oracle+nothing://x"):
         with pytest.raises(BadInput):
             open_store(tmp_path / "jobs", url)

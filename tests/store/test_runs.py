@@ -9,9 +9,9 @@ from sqlalchemy import Connection, Engine, update
 from sqlalchemy.exc import IntegrityError
 
 from jupyter_jobs.errors import BadInput
-from jupyter_jobs.lifecycle import FINAL, JobState, RunState, can_move
+from jupyter_jobs.lifecycle import FINAL, RunState, can_move
 from jupyter_jobs.model import CellRef, Progress
-from jupyter_jobs.store import attempts, events, jobs, runs
+from jupyter_jobs.store import attempts, events, jobs, queue, runs
 from jupyter_jobs.store.database import read, write
 from jupyter_jobs.store.tables import runs as table
 from tests.factories import ERROR, at, bring_to, make_job
@@ -125,7 +125,7 @@ def test_a_second_attempt(engine: Engine) -> None:
         again = runs.get(conn, run)
         assert again is not None
         assert (again.state, again.attempt, again.started_at, again.records, again.progress.done) == (RunState.QUEUED, 1, None, {}, 0)
-        assert [(queued.run, queued.attempt) for queued in runs.next_queued(conn, 5)] == [(run, 2)]
+        assert queue.heads(conn) == [run]
         assert not runs.claim(conn, run, 1, host="h", boot_id="b")
         assert runs.claim(conn, run, 2, host="h", boot_id="b")
         assert not runs.claim(conn, run, 2, host="h", boot_id="b")
@@ -182,20 +182,6 @@ def test_canceling_a_whole_job(engine: Engine) -> None:
         untouched = runs.get(conn, f"{other}-1")
         assert untouched is not None
         assert untouched.state is RunState.QUEUED
-
-
-def test_the_queue_is_first_in_first_out(engine: Engine) -> None:
-    with write(engine) as conn:
-        # the second job claims to be older: the order of the queue is that of the store, not of clocks
-        first, second = make_job(conn, runs_count=11, seconds=100), make_job(conn, runs_count=1, seconds=0)
-        order = [queued.run for queued in runs.next_queued(conn, 20)]
-        assert order == [f"{first}-{number}" for number in range(1, 12)] + [f"{second}-1"]
-        assert [queued.run for queued in runs.next_queued(conn, 20, exclude=[first])] == [f"{second}-1"]
-        bring_to(conn, f"{first}-1", RunState.RUNNING)
-        runs.move(conn, f"{first}-1", RunState.QUEUED)
-        assert [queued.run for queued in runs.next_queued(conn, 20)][-1] == f"{first}-1"
-        jobs.set_state(conn, first, JobState.PAUSED, [JobState.ACTIVE])
-        assert [queued.run for queued in runs.next_queued(conn, 20)] == [f"{second}-1"]
 
 
 def test_progress_keeps_one_event(engine: Engine) -> None:

@@ -18,7 +18,7 @@ from jupyter_jobs.lifecycle import JOB_TRANSITIONS, TRANSITIONS
 ROOT = Path(__file__).parents[2]
 LIFECYCLE = (ROOT / "docs" / "lifecycle.md").read_text()
 CODE = re.compile(r"[a-z]+(_[a-z]+)*")
-CALLS = {"RunError": "run", "Finding": "finding"}
+CALLS = {"RunError": "run", "Finding": "finding", "Repair": "finding"}
 PACKAGE = sorted((ROOT / "jupyter_jobs").rglob("*.py"))
 
 

@@ -10,7 +10,7 @@ import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 
 from jupyter_jobs.errors import BadInput
-from jupyter_jobs.snapshot.kernels import kernel_for, list_kernels, resolve_kernel
+from jupyter_jobs.snapshot.kernels import LocalKernelSpecs, kernel_for, list_kernels, resolve_kernel
 
 
 def add(folder: Path, name: str, **spec: object) -> Path:
@@ -119,3 +119,45 @@ def test_no_kernel_of_the_language(specs: KernelSpecManager, folder: Path) -> No
     with pytest.raises(BadInput, match="julia") as caught:
         kernel_for(specs, {"kernelspec": {"name": "julia-1.9", "language": "julia"}})
     assert caught.value.code == "kernel_not_found"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Jupyter's data directory, with a folder of kernels."""
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "more"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    for folder in ("kernels", "more/kernels"):
+        (tmp_path / folder).mkdir(parents=True)
+    return tmp_path / "kernels"
+
+
+def test_local_kernels_are_those_that_jupyter_finds(here: Path, tmp_path: Path) -> None:
+    add(here, "Mine", env={"A": "1"}, interrupt_mode="message", metadata={"debugger": True})
+    add(here, "python3", display_name="Ours")
+    add(here, "twice", display_name="one")
+    add(tmp_path / "more" / "kernels", "twice", display_name="other")
+    add(here, "provided", metadata={"kernel_provisioner": {"provisioner_name": "local-provisioner"}})
+    add(here, "odd", argv=["python", 7])
+    (add(here, "broken") / "kernel.json").write_text("{")
+    (here / "empty").mkdir()
+    ours, theirs = LocalKernelSpecs(), KernelSpecManager()
+    assert ours.find_kernel_specs() == theirs.find_kernel_specs()
+    for name in ("mine", "Mine", "python3", "twice", "provided", "odd"):
+        assert resolve_kernel(ours, name) == resolve_kernel(theirs, name), name
+    for name in ("broken", "nowhere", "empty"):
+        said = []
+        for specs in (ours, theirs):
+            with pytest.raises(BadInput) as caught:
+                resolve_kernel(specs, name)
+            said.append((caught.value.code, caught.value.message))
+        assert said[0] == said[1]
+
+
+def test_ipythons_own_kernels_count(here: Path, tmp_path: Path) -> None:
+    add(here, "python3")
+    (tmp_path / "ipython" / "kernels").mkdir(parents=True)
+    add(tmp_path / "ipython" / "kernels", "old")
+    specs = LocalKernelSpecs()
+    assert {"old", "python3"} <= set(specs.find_kernel_specs())
+    assert resolve_kernel(specs, "old").display_name == "Old"

@@ -11,6 +11,7 @@ from nbformat import NotebookNode, v4
 
 from jupyter_jobs.errors import BadInput, NotFound
 from jupyter_jobs.snapshot import notebook as notebooks
+from jupyter_jobs.snapshot.nodes import notebook_text
 
 
 def write(path: Path, cells: list[dict[str, object]], minor: int = 5, **metadata: object) -> Path:
@@ -42,6 +43,27 @@ def test_cell_ids_are_kept_where_they_are_unique_and_else_made_the_same_each_tim
     assert ids == [cell.id for cell in second.cells]
     nbformat.validate(first)
     assert (first.nbformat, first.nbformat_minor) == (4, 5)
+
+
+def test_it_is_read_as_nbformat_reads_it(tmp_path: Path) -> None:
+    bundle = {"text/plain": ["a\n", "b"], "text/html": "<b>", "application/json": ["kept", "apart"], "application/vnd.x+json": ["so", "too"]}
+    outputs = [
+        {"output_type": "stream", "name": "stdout", "text": ["1\n", "2"]},
+        {"output_type": "display_data", "data": bundle, "metadata": {}},
+        {"output_type": "execute_result", "data": {"text/plain": ["x", "y"]}, "metadata": {"k": ["l"]}, "execution_count": 1},
+        {"output_type": "error", "ename": "E", "evalue": "e", "traceback": ["one", "two"]},
+    ]
+    attached = {"p.png": {"image/png": ["aGk", "="]}}
+    cells = [
+        code("", id="one") | {"source": ["a = 1\n", "b = 2"], "outputs": outputs, "metadata": {"trusted": True, "tags": ["t"]}},
+        {"cell_type": "markdown", "id": "two", "source": ["# é", "\n"], "metadata": {}, "attachments": attached},
+    ]
+    path = write(tmp_path / "n.ipynb", cells, orig_nbformat=4, kernelspec={"name": "k", "display_name": "K"})
+    ours, theirs = notebooks.read_notebook(path), nbformat.reads(path.read_text(), 4)
+    kept = json.loads(notebook_text(ours))
+    assert nbformat.reads(json.dumps(kept), 4) == theirs
+    assert kept["cells"][0]["source"] == ours.cells[0].source == "a = 1\nb = 2"
+    assert "orig_nbformat" in ours.metadata, "the notebook itself stays as it is"
 
 
 def test_a_derived_id_does_not_collide_with_one_that_is_there(tmp_path: Path) -> None:

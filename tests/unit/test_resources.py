@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_jobs.resources import cgroups, free_memory, threads_per_run, usable_cores
+from jupyter_jobs.resources import cgroups, core_share, delegated_group, free_memory, threads_per_run, usable_cores, usable_memory
 
 AVAILABLE = 64 << 30
 
@@ -122,3 +122,43 @@ def test_this_machine() -> None:
 @pytest.mark.parametrize(("configured", "cores", "parallel", "threads"), [(0, 8, 2, 4), (0, 2, 4, 1), (3, 8, 2, 3), (0, 1, 0, 1)])
 def test_threads(configured: int, cores: int, parallel: int, threads: int) -> None:
     assert threads_per_run(configured, cores, parallel) == threads
+
+
+def test_a_share_of_a_core_is_not_rounded(machine: Machine) -> None:
+    machine.tell(cgroup="0::/box\n", mounts=[("/", "", "cgroup2")])
+    machine.write("box", cpu__max="150000 100000")
+    assert (core_share(machine.proc), usable_cores(machine.proc)) == (1.5, 1)
+
+
+def test_memory_that_there_is_at_all(machine: Machine) -> None:
+    machine.tell(cgroup="0::/pod/box\n", mounts=[("/", "", "cgroup2")])
+    machine.write("pod/box", memory__max="max", memory__current=5)
+    machine.write("pod", memory__max=3 << 30, memory__current=2 << 30)
+    assert usable_memory(machine.proc, AVAILABLE) == 3 << 30
+    assert usable_memory(machine.proc, 1 << 30) == 1 << 30
+
+
+@pytest.mark.parametrize(("uid", "marked", "found"), [(1000, False, "slice"), (0, False, None), (0, True, "slice")])
+def test_a_group_that_was_delegated(machine: Machine, monkeypatch: pytest.MonkeyPatch, uid: int, marked: bool, found: str | None) -> None:
+    machine.tell(cgroup="0::/user/slice/app.scope\n", mounts=[("/", "", "cgroup2")])
+    # ours holds processes, so it cannot limit groups below it; the one above it can
+    machine.write("user/slice/app.scope", cgroup__controllers="cpu memory", cgroup__subtree_control="", cgroup__procs=1)
+    machine.write("user/slice", cgroup__controllers="cpu memory", cgroup__subtree_control="cpu memory", cgroup__procs="")
+    machine.write("user", cgroup__controllers="cpu memory", cgroup__subtree_control="cpu memory", cgroup__procs="")
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    if marked:
+        os.setxattr(machine.groups / "user", "user.delegate", b"1")
+    group = delegated_group(machine.proc)
+    assert (group.name if group else None) == found
+
+
+def test_a_group_without_the_memory_controller_is_of_no_use(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.tell(cgroup="0::/box\n", mounts=[("/", "", "cgroup2")])
+    machine.write("box", cgroup__controllers="pids", cgroup__subtree_control="pids", cgroup__procs="")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert delegated_group(machine.proc) is None
+
+
+def test_a_run_that_asks_for_cores_has_as_many_threads() -> None:
+    assert threads_per_run(0, 8, 4, 2.5) == 3
+    assert threads_per_run(1, 8, 4, 2.5) == 1

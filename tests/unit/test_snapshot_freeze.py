@@ -155,7 +155,7 @@ def test_known_files_are_linked_not_read(project: Path, data: Path, monkeypatch:
     inodes = [(tree_path(data, each.digest) / "big.bin").stat().st_ino for each in (first, second)]
     assert inodes[0] == inodes[1]
     cache = objects.load_cache(data, str(project))
-    assert set(cache.stamps) == set(cache.digests) == {"a.txt", "b.txt", "big.bin"}
+    assert set(cache.known()) == {"a.txt", "b.txt", "big.bin"}
 
 
 def test_a_lost_or_cut_object_is_made_again(project: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,6 +272,45 @@ def test_an_unchanged_project_is_known_without_its_manifest(project: Path, data:
     fourth = freeze(data, project)
     (project / "b/c").unlink()
     assert len({each.digest for each in (first, second, third, fourth, freeze(data, project))}) == 5
+
+
+@pytest.mark.parametrize("change", ["nothing", "overwritten", "new", "ignored", "gone", "link", "directory", "nested", "renamed"])
+def test_what_was_expected_of_a_work_tree_hides_no_change(
+    project: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    monkeypatch.setattr(objects, "RACY_NS", -(10**12))
+    git(project, "init", "-q")
+    for name in ("a.txt", "b.txt", "deep/c.txt", "deep/d.txt"):
+        put(project / name, name[-5])
+    git(project, "add", "b.txt", "deep/c.txt")
+    first = freeze(data, project)
+    match change:
+        case "overwritten":
+            before = (project / "b.txt").stat()
+            put(project / "b.txt", "x")
+            os.utime(project / "b.txt", ns=(before.st_atime_ns, before.st_mtime_ns))
+        case "new":
+            put(project / "deep/new.txt")
+        case "ignored":
+            put(project / ".gitignore", "a.txt\n")
+        case "gone":
+            (project / "b.txt").unlink()
+        case "link":
+            (project / "b.txt").unlink()
+            (project / "b.txt").symlink_to("a.txt")
+        case "directory":
+            (project / "a.txt").unlink()
+            put(project / "a.txt/inside")
+        case "nested":
+            git(project / "deep", "init", "-q")
+            put(project / "deep/.gitignore", "d.txt\n")
+        case "renamed":
+            (project / "a.txt").rename(project / "e.txt")
+    shown = preview_project(data, choice(project), **MANY)
+    again = freeze(data, project)
+    assert again.digest == freeze(tmp_path / "elsewhere", project).digest
+    assert (shown.files, shown.bytes) == (again.files, again.bytes)
+    assert (again.digest == first.digest) == (change == "nothing")
 
 
 def test_a_tracked_file_that_became_a_directory(project: Path, data: Path) -> None:

@@ -36,6 +36,12 @@ export function job(id: string, fields: Partial<Job> = {}): Job {
     ended_at: null,
     seq: 1,
     notes: [],
+    priority: 0,
+    max_parallel: 0,
+    fail_fast: false,
+    retries: { attempts: 1, backoff: 'fixed', delay: 0, max_delay: 3600, jitter: 0, on: ['interrupted'] },
+    time_limit: null,
+    cell_timeout: null,
     ...fields
   };
 }
@@ -64,6 +70,9 @@ export function run(of: string, number: number, fields: Partial<Run> = {}): Run 
     live: [],
     rerun_of: '',
     seq: 1,
+    not_before: null,
+    extended: 0,
+    superseded: false,
     ...fields
   };
 }

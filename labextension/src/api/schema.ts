@@ -3,6 +3,47 @@
 import type { Json } from './json';
 
 /**
+ * More combinations for a job, on what was frozen for it. `parameters` and `only` as in `CreateJob`. A combination that the job has already is
+ * refused, unless `duplicates`.
+ */
+export interface AddRuns {
+  grid_text?: string;
+  parameters?: { [key: string]: Json[] };
+  only?: number[];
+  duplicates?: boolean;
+}
+
+/**
+ * A `RetryPolicy` that is asked for.
+ */
+export interface AskRetries {
+  attempts?: number;
+  backoff?: "exponential" | "fixed";
+  delay?: number;
+  max_delay?: number;
+  jitter?: number;
+  on?: string[];
+}
+
+/**
+ * A run's n-th try. `state`, `exit_code` and `error` tell how it ended; `exit_code` is negative for a signal. An attempt that ends `canceled`
+ * while its run goes on was never started.
+ */
+export interface Attempt {
+  number: number;
+  host: string;
+  started_at: string;
+  ended_at: string | null;
+  state: RunState | null;
+  exit_code: number | null;
+  error: RunError | null;
+}
+
+export interface AttemptList {
+  attempts: Attempt[];
+}
+
+/**
  * A cell that could be tagged `parameters`: its literal assignments.
  */
 export interface CellCandidate {
@@ -17,6 +58,25 @@ export interface CellCandidate {
 export interface CellRef {
   id: string;
   number: number;
+}
+
+/**
+ * When a cell ran, in seconds since the epoch; `ended_at` null while it runs.
+ */
+export interface CellTime {
+  cell: CellRef;
+  started_at: number;
+  ended_at: number | null;
+}
+
+/**
+ * What may be changed of a job that exists; null leaves it as it is. Jobs of a higher `priority` start first.
+ */
+export interface ChangeJob {
+  name?: string | null;
+  description?: string | null;
+  priority?: number | null;
+  max_parallel?: number | null;
 }
 
 /**
@@ -68,7 +128,9 @@ export interface CopyFiles {
  *
  * The grid comes from, in this order: `grid_text` (the text of a parameters file, as the form has it), `grid_path`, the file
  * `<name>.parameters.json` beside the notebook unless `no_grid`. `parameters` (`{name: [values]}`) replace or add single keys.
- * `only` are combination numbers; empty means all. `time_limit` bounds a run, `cell_timeout` each cell, in seconds.
+ * `only` are combination numbers; empty means all. `time_limit` bounds a run, `cell_timeout` each cell, in seconds. `retries`: none given means one
+ * more attempt, at once, of a run that was interrupted. `max_parallel` runs of the job at a time, 0: no limit of its own. `fail_fast`: the first
+ * run that has failed for good ends the job.
  */
 export interface CreateJob {
   path: string;
@@ -89,6 +151,11 @@ export interface CreateJob {
   time_limit?: number | null;
   cell_timeout?: number | null;
   accept_drift?: boolean;
+  retries?: AskRetries | null;
+  priority?: number;
+  max_parallel?: number;
+  fail_fast?: boolean;
+  resources?: Resources;
 }
 
 /**
@@ -104,6 +171,7 @@ export interface DispatcherStatus {
   queued: number;
   parallel: number;
   note: string;
+  paused: boolean;
 }
 
 /**
@@ -172,6 +240,13 @@ export interface EventList {
 }
 
 /**
+ * Seconds that a run may take longer than its time limit, in addition to what it was given before.
+ */
+export interface Extend {
+  seconds: number;
+}
+
+/**
  * Something to know before a run starts. An `error` stops the job from being made, a `warning` is shown.
  */
 export interface Finding {
@@ -235,9 +310,9 @@ export interface Inspection {
 }
 
 /**
- * A job. `status` is what to show: derived from the runs (`lifecycle.job_status`). `strip` has one letter per run in order
- * (`lifecycle.STATE_LETTERS`; empty above 1000 runs). `notebook` is relative to `project`; `source` is the contents path or file as submitted;
- * `variables` are names only.
+ * A job. `status` is what to show: derived from the runs (`lifecycle.job_status`). `counts` (by state) and `total` are of the newest run of each
+ * combination; `strip` has one letter per run in order (`lifecycle.STATE_LETTERS`; empty above 1000 runs). `notebook` is relative to `project`;
+ * `source` is the contents path or file as submitted; `variables` are names only.
  */
 export interface Job {
   id: string;
@@ -264,6 +339,12 @@ export interface Job {
   ended_at: string | null;
   seq: number;
   notes: Finding[];
+  priority: number;
+  max_parallel: number;
+  fail_fast: boolean;
+  retries: RetryPolicy;
+  time_limit: number | null;
+  cell_timeout: number | null;
 }
 
 export interface JobList {
@@ -312,6 +393,15 @@ export interface ManifestEntry {
   size: number;
   digest: string;
   target: string;
+}
+
+/**
+ * Move a waiting run among those of the same priority: `before` another, or `to` the first or last place.
+ */
+export interface MoveRun {
+  run: string;
+  before?: string;
+  to?: "" | "first" | "last";
 }
 
 /**
@@ -397,8 +487,56 @@ export interface ProjectChoice {
 }
 
 /**
+ * What runs and what waits, in the order in which it will start. `paused`: nothing starts until somebody resumes it. `parallel`: runs at a
+ * time.
+ */
+export interface Queue {
+  paused: boolean;
+  paused_at: string | null;
+  paused_by: string;
+  parallel: number;
+  active: Run[];
+  waiting: WaitingRun[];
+  page: Page;
+}
+
+/**
+ * Which combinations of a job run again: those whose newest run has `failed`, `all` that have ended, or those of these run numbers.
+ */
+export interface Rerun {
+  which?: "all" | "failed" | number[];
+}
+
+/**
+ * What each run of a job may use: `cpu` in cores (1.5), `memory` and `storage` (what it writes) in bytes.
+ *
+ * One figure is both, the limit and what is kept free for the run: a smaller request would promise to two runs what only one can have.
+ */
+export interface Resources {
+  cpu?: number | null;
+  memory?: number | null;
+  storage?: number | null;
+}
+
+/**
+ * When a run gets another attempt: up to `attempts` more, if the one before failed with a code in `on` (empty: whatever the code).
+ *
+ * `delay` seconds lie between them, with `exponential` twice as many each time, never more than `max_delay`; `jitter` is the share of them
+ * that is drawn by chance.
+ */
+export interface RetryPolicy {
+  attempts: number;
+  backoff: "exponential" | "fixed";
+  delay: number;
+  max_delay: number;
+  jitter: number;
+  on: string[];
+}
+
+/**
  * One combination of a job. `id` is `<job id>-<number>`. `state` is what the store holds, `status` what to show
- * (`canceling` once a cancel was asked).
+ * (`canceling` once a cancel was asked). `attempt` counts its tries; `not_before`: when the next one may start. `extended`: seconds that this
+ * attempt was given on top of its time limit. `superseded`: a later run of the combination stands for it.
  */
 export interface Run {
   id: string;
@@ -422,6 +560,9 @@ export interface Run {
   live: LivePath[];
   rerun_of: string;
   seq: number;
+  not_before: string | null;
+  extended: number;
+  superseded: boolean;
 }
 
 /**
@@ -490,4 +631,43 @@ export interface SnapshotView {
   snapshot: Snapshot;
   environment: Environment | null;
   entries: ManifestEntry[];
+}
+
+/**
+ * What a run used, as its present attempt went on: at most some 600 samples, further apart the longer it takes, and none where it took less than
+ * half a second. `peak_memory` and `cpu_seconds` are known at its end.
+ */
+export interface Usage {
+  run: string;
+  attempt: number;
+  samples: UsageSample[];
+  cells: CellTime[];
+  limits: Resources;
+  peak_memory: number | null;
+  cpu_seconds: number | null;
+}
+
+/**
+ * What a run's processes used at a time (seconds since the epoch). `cpu`: seconds so far, of ended processes too. `memory`: where `measure` is
+ * `pss`, what processes share counts once, where it is `rss` with each of them. `storage`: bytes written to the workspace, null where nobody has
+ * looked yet.
+ */
+export interface UsageSample {
+  at: number;
+  cpu: number;
+  memory: number;
+  processes: number;
+  storage: number | null;
+  measure: "pss" | "rss";
+}
+
+/**
+ * A run in the queue; `position` counts from 1. `why`: `time` (another attempt, not before `run.not_before`), `job` (its job is paused or runs as
+ * many as it may), or empty: its turn will come.
+ */
+export interface WaitingRun {
+  position: number;
+  priority: number;
+  why: "" | "job" | "time";
+  run: Run;
 }

@@ -138,6 +138,10 @@ export function withEvents(state: JobsState, events: readonly Event[]): { state:
       deleted.add(event.job);
       continue;
     }
+    if (event.job === '') {
+      // of the queue as a whole
+      continue;
+    }
     const run = known.get(event.run);
     const moved = run && event.seq > run.seq ? withProgress(run, event) : null;
     if (moved) {

@@ -48,8 +48,10 @@ def check(site: Site, job: Job, storm: Storm, *, excused: frozenset[str] = froze
     _processes_end(site, None)
     _check_mounts(site)
     _check_sockets(site)
-    with contextlib.closing(open_store(site.settings.data_dir).raw_connection()) as connection:
-        assert connection.cursor().execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    engine = open_store(site.settings.data_dir)
+    with read(engine) as conn:
+        assert conn.exec_driver_sql("PRAGMA integrity_check").scalars().all() == ["ok"]
+    engine.dispose()
     return Counter(run.error.code if run.error else str(run.state) for run in runs)
 
 

@@ -69,11 +69,13 @@ async def _fill(site: Site, disk: Path, watch: Watch, rng: random.Random, times:
         await watch.until(watch.seq + rng.randint(10, 40))
         if watch.over:
             return
-        await asyncio.to_thread(_write_until_full, ballast)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FULL_SECONDS):
-                await watch.until(watch.seq + 10)
-        ballast.unlink()
+        try:
+            await asyncio.to_thread(_write_until_full, ballast)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FULL_SECONDS):
+                    await watch.until(watch.seq + 10)
+        finally:
+            ballast.unlink()
         await asyncio.to_thread(ensure, site)
         beat(site)
 

@@ -26,6 +26,12 @@ function what(event: Event, trans: TranslationBundle): string {
   const words: Record<string, string> = {
     'job.created': trans.__('job made'),
     'job.cancel': trans.__('cancel asked'),
+    'job.changed': trans.__('job changed'),
+    'job.runs': trans.__('runs added'),
+    'run.created': trans.__('run added'),
+    'run.extended': trans.__('may take longer'),
+    'run.moved': trans.__('moved in the queue'),
+    'run.waiting': trans.__('waits'),
     'run.cancel': trans.__('cancel asked'),
     'run.state': event.run ? trans.__('run') : '',
     'run.progress': trans.__('progress'),

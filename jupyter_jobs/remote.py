@@ -1,28 +1,19 @@
-"""The two ways to an endpoint: over HTTP to a server, and in this process to the same table."""
+"""The way to an endpoint over HTTP, to a server."""
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import ssl
-import threading
 import urllib.error
 import urllib.request
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import parse_qs, quote, urlencode, urlsplit, urlunsplit
+from collections.abc import Iterator
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import msgspec
 
-from jupyter_jobs.client import Query, Sent
+from jupyter_jobs.client import Query, Sent, query_text
 from jupyter_jobs.errors import BadInput, Conflict, JobsError, NotFound, TooLarge, Unavailable
 from jupyter_jobs.model import ErrorBody
-
-if TYPE_CHECKING:
-    from jupyter_jobs.actions.context import Context
-    from jupyter_jobs.api.answers import Message, Stream
-    from jupyter_jobs.api.news import News
-    from jupyter_jobs.settings import Jobs
 
 ANSWER_SECONDS = 600.0
 """Freezing a large project takes its time."""
@@ -93,7 +84,7 @@ class HttpTransport:
         url = f"{self._root}{path}"
         if given := query_text(query):
             url = f"{url}?{given}"
-        request = urllib.request.Request(url, data=body if method == "POST" else None, headers=headers, method=method)
+        request = urllib.request.Request(url, data=body if method in ("POST", "PATCH") else None, headers=headers, method=method)
         try:
             answer: http.client.HTTPResponse = self._opener.open(request, timeout=seconds)
         except urllib.error.HTTPError as error:
@@ -184,129 +175,3 @@ def error_of(status: int, body: bytes) -> JobsError:
         return kind(f"The server answered {status}, and not as jupyter_jobs does.", code="not_ours", mend=mend)
     detail = {name: value for name, value in said.detail.items() if name not in ("message", "code", "mend", "self")}
     return kind(said.message, code=said.code, mend=said.mend, **detail)
-
-
-def query_text(query: Query) -> str:
-    """A query string; what is empty or None is left out."""
-    given = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in query.items() if value not in (None, "")}
-    return urlencode(given, quote_via=quote)
-
-
-class LocalTransport:
-    """The endpoints in this process, on the store itself. Paths are file names."""
-
-    remote = False
-
-    def __init__(self, settings: Jobs | None = None) -> None:
-        from jupyter_jobs.settings import load_settings
-
-        self._settings = settings or load_settings()
-        self._context: Context | None = None
-
-    def request(self, method: str, path: str, query: Query, body: bytes) -> bytes:
-        from jupyter_jobs.api.answers import Document
-
-        answer = self._call(method, path, query, body)
-        if answer is None:
-            return b""
-        if isinstance(answer, Document):
-            return b"".join(answer.chunks())
-        return msgspec.json.encode(answer)
-
-    def stream(self, path: str, query: Query) -> Iterator[Sent]:
-        stream: Stream = self._call("GET", path, query, b"")  # type: ignore[assignment]
-        for message in _messages(stream, self._nudge, self._settings):
-            yield Sent(message.event, b"{}" if message.data is None else msgspec.json.encode(message.data), message.id)
-
-    def close(self) -> None:
-        if self._context is not None:
-            self._context.engine.dispose()
-            self._context = None
-
-    def _call(self, method: str, path: str, query: Query, body: bytes) -> object:
-        from jupyter_jobs.api.routes import ROUTES
-        from jupyter_jobs.api.table import decode, find_route
-
-        route, values = find_route(ROUTES, method, path)
-        return route.endpoint(self._opened(), decode(route, values, query_text(query), body))
-
-    def _opened(self) -> Context:
-        if self._context is None:
-            from jupyter_jobs.actions.context import local_context
-            from jupyter_jobs.dispatcher.process import make_way
-
-            # opening the store may migrate it, which an older dispatcher must not see happen
-            replaced = make_way(self._settings)
-            self._context = local_context(self._settings, self._nudge)
-            if replaced:
-                self._nudge()
-        return self._context
-
-    def _nudge(self) -> None:
-        from jupyter_jobs.api.dispatching import tell_dispatcher
-
-        tell_dispatcher(self._opened().engine, self._settings)
-
-
-def _messages(stream: Stream, tell: Callable[[], None], settings: Jobs) -> Iterator[Message]:
-    """The messages of a stream, from an event loop in a thread of its own: the caller may be inside one, as a kernel's cells are."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="jupyter_jobs stream", daemon=True)
-    thread.start()
-    following = asyncio.run_coroutine_threadsafe(_Following.begin(stream, tell, settings), loop).result()
-    try:
-        while (messages := asyncio.run_coroutine_threadsafe(following.step(), loop).result()) is not None:
-            yield from messages
-    finally:
-        asyncio.run_coroutine_threadsafe(following.end(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
-
-
-class _Following:
-    """A stream and what brings its news, on one event loop."""
-
-    def __init__(self, news: News, found: AsyncGenerator[Sequence[Message], None], dispatcher: asyncio.Task[None]) -> None:
-        self._news = news
-        self._found = found
-        self._dispatcher = dispatcher
-        self._step: asyncio.Task[Any] | None = None
-
-    @classmethod
-    async def begin(cls, stream: Stream, tell: Callable[[], None], settings: Jobs) -> Self:
-        from jupyter_jobs.api.dispatching import follow_dispatcher
-        from jupyter_jobs.api.news import News, batches
-
-        news = News()
-
-        async def grown(_seq: int) -> None:
-            news.changed()
-
-        async def absent() -> None:
-            # whoever waits for runs wants them carried on, also when the dispatcher was killed
-            await asyncio.to_thread(tell)
-
-        return cls(news, batches(stream, news, asyncio.to_thread), asyncio.create_task(follow_dispatcher(settings, grown, absent)))
-
-    async def step(self) -> Sequence[Message] | None:
-        """The next messages; None at the end. Raises what the stream raises, and `Unavailable` when no dispatcher can be had."""
-        self._step = asyncio.current_task()
-        coming = asyncio.ensure_future(anext(self._found, None))
-        try:
-            await asyncio.wait({coming, self._dispatcher}, return_when=asyncio.FIRST_COMPLETED)
-            if not coming.done():
-                self._dispatcher.result()
-            return await coming
-        finally:
-            coming.cancel()
-            await asyncio.gather(coming, return_exceptions=True)
-
-    async def end(self) -> None:
-        running = [task for task in (self._step, self._dispatcher) if task is not None]
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        await self._found.aclose()
-        self._news.close()
-        await asyncio.get_running_loop().shutdown_default_executor()

@@ -1,0 +1,111 @@
+"""How an attempt ends: its run ends with it, or waits for another; and what that means for the job's other runs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import msgspec
+from sqlalchemy import Connection, bindparam, select
+
+from jupyter_jobs import retries
+from jupyter_jobs.lifecycle import ACTIVE, RunState
+from jupyter_jobs.model import Json, LivePath, Progress, RunError
+from jupyter_jobs.store import attempts, events, runs
+from jupyter_jobs.store import jobs as jobs_store
+from jupyter_jobs.store.tables import jobs
+from jupyter_jobs.store.tables import runs as runs_table
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of the run: a final state, or QUEUED. `others`: so many runs of the job were canceled with it. `deleting`: the job is to be
+    deleted."""
+
+    state: RunState
+    others: int = 0
+    deleting: bool = False
+
+
+_FACTS = (
+    select(
+        runs_table.c.job,
+        runs_table.c.state,
+        runs_table.c.attempt,
+        runs_table.c.retried,
+        runs_table.c.cancel_requested_at,
+        jobs.c.retries,
+        jobs.c.fail_fast,
+        jobs.c.delete_requested_at,
+        jobs.c.peak_memory,
+    )
+    .join(jobs, jobs.c.id == runs_table.c.job)
+    .where(runs_table.c.id == bindparam("the_run"))
+)
+
+
+def end(
+    conn: Connection,
+    run: str,
+    attempt: int,
+    state: RunState,
+    *,
+    error: RunError | None = None,
+    exit_code: int | None = None,
+    at: datetime | None = None,
+    started_at: datetime | None = None,
+    progress: Progress | None = None,
+    records: dict[str, Json] | None = None,
+    peak_memory: int | None = None,
+    workspace: str | None = None,
+    live: list[LivePath] | None = None,
+    draw: Callable[[], float] = random.random,
+) -> Ended | None:
+    """End the present attempt of an active run in the final `state`; None, and nothing is written, if it is another's or not active.
+
+    A failed one whose job's policy says so puts its run back into the queue, unless a cancel was asked for or the job is to be deleted. One that
+    failed for good ends a job that fails fast. FAILED needs `error`; other fields as in `runs.move`; `draw` is for the jitter.
+    """
+    at = at or events.now()
+    facts = conn.execute(_FACTS, {"the_run": run}).first()
+    if facts is None or facts.attempt != attempt or facts.state not in ACTIVE:
+        return None
+    policy = facts.retries or retries.DEFAULT
+    unwanted = facts.cancel_requested_at is not None or facts.delete_requested_at is not None
+    if peak_memory is not None and peak_memory > (facts.peak_memory or 0):
+        jobs_store.note_peak(conn, facts.job, peak_memory)
+    attempts.end(conn, run, attempt, state, exit_code=exit_code, error=error, at=at)
+    if state is RunState.FAILED and error is not None and not unwanted and retries.is_retried(policy, error.code, facts.retried):
+        delay = retries.delay_before(policy, facts.retried, draw)
+        runs.move(
+            conn,
+            run,
+            RunState.QUEUED,
+            at=at,
+            error=error,
+            retried=facts.retried + 1,
+            not_before=at + timedelta(seconds=delay) if delay else None,
+        )
+        return Ended(state=RunState.QUEUED)
+    runs.move(
+        conn,
+        run,
+        state,
+        error=error,
+        at=at,
+        started_at=started_at,
+        progress=progress,
+        records=records,
+        peak_memory=peak_memory,
+        workspace=workspace,
+        live=live,
+    )
+    others = 0
+    if state is RunState.FAILED and facts.fail_fast:
+        others = runs.request_cancel_job(conn, facts.job, error=_because_of(run))
+    return Ended(state=state, others=others, deleting=facts.delete_requested_at is not None)
+
+
+def _because_of(run: str) -> RunError:
+    message = f"Run {run} failed, and its job ends with the first run that does."
+    return RunError(code="fail_fast", message=message, mend="Mend what failed, then `jupyter jobs rerun`.", detail={"run": run})
