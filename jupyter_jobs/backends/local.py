@@ -141,8 +141,9 @@ class LocalBackend:
         if (process.host, process.boot) != (processes.here(), processes.boot_id()):
             # nothing of it can live here, and the numbers that it left mean others now
             return
-        kernel = await asyncio.to_thread(rundir.read_kernel, _directory(handle))
-        killed = await asyncio.to_thread(processes.kill_run, handle.run, session, kernel)
+        directory = _directory(handle)
+        kernel = await asyncio.to_thread(rundir.read_kernel, directory)
+        killed = await asyncio.to_thread(processes.kill_run, handle.run, session, kernel, rundir.place_name(directory))
         with contextlib.suppress(TimeoutError):
             # one that hangs in the kernel (a dead network disk) cannot be waited for
             async with asyncio.timeout(KILL_SECONDS):

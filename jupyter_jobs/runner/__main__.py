@@ -160,9 +160,8 @@ def _clear_away(
     spec: RunSpec, run_dir: Path, journal: Journal, began: float, facts: list[LiveFacts], outcome: Outcome, sockets: list[Path]
 ) -> RunResult:
     started = time.monotonic()
-    kernel = rundir.read_kernel(run_dir)
     # the parent of everything that a forked kernel started has seen it all end
-    left = [] if outcome.clear else processes.end_processes(spec.run, kernel.namespace if kernel else "")
+    left = [] if outcome.clear else processes.end_processes(spec.run, rundir.place_name(run_dir))
     if left:
         journal.note(f"Processes of this run that could not be ended: {', '.join(map(str, left))}.")
     if outcome.group:

@@ -311,9 +311,6 @@ class Execution:
             raise self._why_not_started()
         if info is None:
             raise RunFailed(failures.kernel_not_started(self.spec, f"it did not answer within {START_TIMEOUT:g} s", kernel.tail()))
-        if not kernel.forked:
-            # it has entered its namespace, by which a dispatcher finds what it leaves when we are killed
-            rundir.write_kernel(self._run_dir, kernel.facts())
         self._keep_to_cores()
         client.nb.metadata["language_info"] = info.get("language_info", {})
         if is_python(self.spec):

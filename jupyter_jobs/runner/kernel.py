@@ -21,9 +21,9 @@ from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from traitlets import Instance
 
-from jupyter_jobs.runner import processes, rundir
+from jupyter_jobs.runner import rundir
 from jupyter_jobs.runner.provisioner import ForkedKernel, Forking, ForkProvisioner, imports_of
-from jupyter_jobs.runner.rundir import Identity, KernelFacts, RunSpec, Way
+from jupyter_jobs.runner.rundir import RunSpec, Way
 
 SOCKET_PATH_LIMIT = 100
 """Bytes of the longest socket path we use; the platform's limit is 107 (104 on macOS)."""
@@ -131,12 +131,6 @@ class RunKernel(AsyncKernelManager):
         if self.forked:
             return Way(by="fork", imported=self.forked.imported)
         return Way(by="spawn", why=self.provisioner.why if isinstance(self.provisioner, ForkProvisioner) else "")
-
-    def facts(self) -> KernelFacts:
-        """How to find the processes of a kernel that was started, not forked. Raises OSError when it has gone."""
-        namespace = processes.namespace_of(self.pid)
-        shared = namespace == processes.namespace_of("self")
-        return KernelFacts(keeper=Identity(pid=0, started=processes.started(self.pid)), namespace="" if shared else namespace)
 
     def kill(self) -> None:
         """SIGKILL the kernel and its process group; of a forked one everything that the run has started."""

@@ -37,24 +37,23 @@ def reap_orphans(spare: int) -> None:
                 os.waitpid(child.pid, os.WNOHANG)
 
 
-def namespace_of(pid: int | str) -> str:
-    """The mount namespace that a process is in; empty where that cannot be told."""
+def sees(pid: int, place: str) -> bool:
+    """Whether a process is where the overlay of that name (`rundir.place_name`) is mounted."""
     try:
-        return os.readlink(f"/proc/{pid}/ns/mnt")  # noqa: PTH115 - it is no path
+        return bool(place) and f" overlay {place} ".encode() in Path(f"/proc/{pid}/mountinfo").read_bytes()
     except OSError:
-        return ""
+        return False
 
 
-def processes_of(run: str, namespace: str = "") -> list[psutil.Process]:
-    """Every live process of the run: our descendants, whatever carries the run's mark in its environment, and who is in its `namespace`."""
+def processes_of(run: str, place: str = "") -> list[psutil.Process]:
+    """Every live process of the run: our descendants, whatever carries the run's mark in its environment, and who sees its overlay."""
     me = psutil.Process()
     spared = {me.pid, *(parent.pid for parent in me.parents())}
     found = {child.pid: child for child in me.children(recursive=True)}
     for process in psutil.process_iter():
         with contextlib.suppress(*GONE):
-            inside = namespace not in ("", namespace_of("self")) and namespace_of(process.pid) == namespace
             marked = process.uids().real == os.getuid() and process.environ().get(RUN_MARK) == run
-            if process.pid not in found and (inside or marked):
+            if process.pid not in found and (marked or sees(process.pid, place)):
                 found[process.pid] = process
     alive = []
     for process in found.values():
@@ -64,16 +63,16 @@ def processes_of(run: str, namespace: str = "") -> list[psutil.Process]:
     return alive
 
 
-def end_processes(run: str, namespace: str = "", rounds: int = 20) -> list[int]:
+def end_processes(run: str, place: str = "", rounds: int = 20) -> list[int]:
     """SIGKILL the run's processes until none is left, each round waiting up to a second. Returns the pids that would not end."""
-    alive = processes_of(run, namespace)
+    alive = processes_of(run, place)
     while alive and rounds:
         for process in alive:
             with contextlib.suppress(*GONE):
                 process.kill()
         psutil.wait_procs(alive, timeout=1)
         # what was killed may have started others meanwhile
-        alive = processes_of(run, namespace)
+        alive = processes_of(run, place)
         rounds -= 1
     reap_orphans(spare=0)
     return [process.pid for process in alive]

@@ -269,11 +269,9 @@ class Identity(Struct, frozen=True, kw_only=True):
 
 
 class KernelFacts(Struct, frozen=True, kw_only=True):
-    """`kernel.json`: how to find the processes of a run. `keeper` is the parent of them all; a kernel that was not forked has none, `pid` 0, and
-    only its start time is there. `namespace` is their mount namespace, empty where they share the machine's."""
+    """`kernel.json`: how to find the processes of a forked kernel. `keeper` is the parent of them all."""
 
     keeper: Identity
-    namespace: str = ""
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -345,9 +343,14 @@ def read_result(run_dir: Path) -> RunResult | None:
     return msgspec.json.decode(data, type=RunResult)
 
 
+def place_name(run_dir: Path) -> str:
+    """A short name that only this run directory has: of its overlay, and of the directory for its kernel's sockets."""
+    return f"k{hashlib.sha256(os.fsencode(run_dir)).hexdigest()[:8]}"
+
+
 def socket_place(socket_dir: str, run_dir: Path) -> Path:
-    """Where an attempt's kernel has its sockets: a short path below `socket_dir`, this run directory's own, so that others can clear it."""
-    return Path(socket_dir) / f"k{hashlib.sha256(os.fsencode(run_dir)).hexdigest()[:8]}"
+    """Where an attempt's kernel has its sockets, so that others can clear it away."""
+    return Path(socket_dir) / place_name(run_dir)
 
 
 def claim(run_dir: Path, process: Identity) -> bool:

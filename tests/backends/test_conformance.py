@@ -250,7 +250,7 @@ async def test_local_takes_nobody_for_what_was_there_before_the_machine_started_
     me = processes.identify(os.getpid())
     bystander = await asyncio.create_subprocess_exec("sleep", "600", start_new_session=True)
     try:
-        facts = {"keeper": {"pid": bystander.pid, "started": processes.identify(bystander.pid).started}, "namespace": "mnt:[1]"}
+        facts = {"keeper": {"pid": bystander.pid, "started": processes.identify(bystander.pid).started}}
         (tmp_path / "kernel.json").write_text(json.dumps(facts))
         data = {"host": me.host, "boot": "before", "pid": me.pid, "started": me.started, "directory": str(tmp_path)}
         handle = Handle(backend="local", run="x-1", data=data)

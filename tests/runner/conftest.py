@@ -138,8 +138,8 @@ class Run:
         """The kernel and all that it has started: below the runner, or below the keeper of a forked kernel."""
         assert self.process is not None
         kernel = self.path / rundir.KERNEL
-        keeper = json.loads(kernel.read_bytes())["keeper"]["pid"] if kernel.exists() else 0
-        return psutil.Process(keeper or self.process.pid).children(recursive=True)
+        above = json.loads(kernel.read_bytes())["keeper"]["pid"] if kernel.exists() else self.process.pid
+        return psutil.Process(above).children(recursive=True)
 
     @property
     def log(self) -> list[rundir.LogRecord]:

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from jupyter_jobs.backends.processes import kill_run
-from jupyter_jobs.runner.rundir import read_kernel
+from jupyter_jobs.runner.rundir import place_name, read_kernel
 from tests.runner.runner_cells import code
 
 
@@ -73,13 +73,13 @@ def test_nothing_survives_not_even_daemons_that_wash_their_environment(prepare):
     assert run.cell("a").outputs[-1].ename == "Canceled"
 
 
-def test_whatever_a_killed_runner_leaves_is_found_by_its_namespace(prepare, way):
+def test_whatever_a_killed_runner_leaves_is_found_by_its_overlay(prepare, way):
     run = prepare([code(STUBBORN, id="a")], workspace={"mode": "overlay"}).start()
     run.until(lambda run: "pids" in run.said())
     family = run.family()
     run.signal(signal.SIGKILL)
     run.process.wait()
-    kill_run(run.spec.run, None, read_kernel(run.path))
+    kill_run(run.spec.run, None, read_kernel(run.path), place_name(run.path))
     _, left = psutil.wait_procs(family, timeout=30)
     assert [process for process in left if process.status() != psutil.STATUS_ZOMBIE] == []
 

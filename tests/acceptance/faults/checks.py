@@ -146,7 +146,9 @@ def _check_disk(client: Client, site: Site, run: Run) -> None:
         printed = "".join(output.text for output in outputs if output.get("name") == "stdout")
         assert printed == f"begun {number}\nvalue {number * number}\n", f"{run.id} printed {printed!r}"  # type: ignore[operator]
         logged = [line.text for line in client.logs(run.id) if line.stream == "stdout"]
-        assert logged == printed.splitlines()
+        # those of earlier attempts come before
+        assert logged[-2:] == printed.splitlines(), f"{run.id} logged {logged}"
+        assert run.attempt > 1 or len(logged) == 2, f"{run.id} logged {logged}"
 
 
 # -- events ------------------------------------------------------------------------------------------------------------
