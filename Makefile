@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help setup system demo lab test test-python test-browser test-typescript check generate format bench clean
+.PHONY: help setup system demo lab test test-python test-browser test-typescript check generate format bench soak clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ format: setup
 
 bench: setup ## the benchmarks; alone on the machine, please
 	$(BIN)/python -m benchmarks
+
+soak: setup ## jobs whose processes are killed at random, for an hour or two; writes docs/reliability.md
+	$(BIN)/python -m tests.acceptance.faults $(SOAK_ARGS)
 
 clean: ## everything that was built
 	rm -rf $(VENV) .cache labextension/lib labextension/node_modules jupyter_jobs/labextension jupyter_jobs/static/vendor

@@ -19,11 +19,12 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt to start: the run directory holds `run.json` already."""
+    """One attempt to start: the run directory holds `run.json` already. `boot`: the boot of the machine in which it was claimed; empty: this one."""
 
     run: str
     attempt: int
     directory: Path
+    boot: str = ""
 
 
 class Handle(msgspec.Struct, frozen=True, kw_only=True):

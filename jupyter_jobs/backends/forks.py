@@ -36,7 +36,7 @@ class Forks:
         self._control: socket.socket | None = None
         self._received = b""
         self._answered = False
-        self._asked: dict[str, asyncio.Future[int]] = {}
+        self._asked: dict[str, asyncio.Future[Process]] = {}
         self._ends: dict[int, asyncio.Future[int | None]] = {}
         self.broken = not sys.platform.startswith("linux")
         """Whether a fork server ended before it ever answered: there is no use in another."""
@@ -62,20 +62,19 @@ class Forks:
             raise NotForked(str(error)) from error
         if self._control is None:
             raise NotForked("there is no fork server here")
-        asked: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        asked: asyncio.Future[Process] = asyncio.get_running_loop().create_future()
         self._asked[str(directory)] = asked
         try:
             kernelserver.send(self._control, {"run": str(directory)})
             async with asyncio.timeout(ANSWER_SECONDS):
-                pid = await asked
+                process = await asked
         except OSError as error:
             # TimeoutError too; a fork that comes after all finds the run directory claimed, or claims it and is found there
             raise NotForked(f"the fork server does not answer: {error}") from error
         finally:
             self._asked.pop(str(directory), None)
         self._answered = True
-        self._ends[pid] = asyncio.get_running_loop().create_future()
-        return processes.identify(pid)
+        return process
 
     async def end_of(self, process: Process) -> int | None:
         """The exit status of a runner that we had forked and that has ended (negative: a signal); None where nobody knows."""
@@ -129,7 +128,9 @@ class Forks:
         asked = self._asked.get(message["run"])
         if asked is not None and not asked.done():
             if "pid" in message:
-                asked.set_result(message["pid"])
+                # its end may be the very next message, before anybody else has had a turn
+                self._ends[message["pid"]] = asyncio.get_running_loop().create_future()
+                asked.set_result(Process(host=processes.here(), boot=processes.boot_id(), pid=message["pid"], started=message["started"]))
             else:
                 asked.set_exception(NotForked(message["error"]))
 

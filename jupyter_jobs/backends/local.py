@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,10 +112,11 @@ class LocalBackend:
         ended = (submission.directory / rundir.RESULT).exists()
         if found is None or (found.pid == 0 and not ended):
             return None
-        return _handle(submission, Process(host=processes.here(), boot=processes.boot_id(), pid=found.pid, started=found.started))
+        boot = submission.boot or processes.boot_id()
+        return _handle(submission, Process(host=processes.here(), boot=boot, pid=found.pid, started=found.started))
 
     async def poll(self, handles: Sequence[Handle]) -> list[Exit | None]:
-        return [self._poll(_process(handle)) for handle in handles]
+        return [self._poll(_carrier(handle)) for handle in handles]
 
     def _poll(self, process: Process) -> Exit | None:
         return None if process.host != processes.here() or processes.alive(process) else Exit()
@@ -123,18 +125,30 @@ class LocalBackend:
         process = _process(handle)
         lived = process if processes.alive(process) or process in self._children else None
         await processes.ended(process)
+        if (carrier := _carrier(handle)) != process:
+            # what we started found that a fork which we had given up had come first
+            lived = carrier if processes.alive(carrier) else None
+            await processes.ended(carrier)
+            await self._exit(process)
+            process = carrier
         if not (_directory(handle) / rundir.RESULT).exists():
             # before the child is reaped, whose pid names the session. A runner that has written its result has left nothing, a killed one its kernel
             await self._kill(handle, lived)
         return await self._exit(process)
 
     async def _kill(self, handle: Handle, session: Process | None) -> None:
-        kernel = await asyncio.to_thread(_kernel, _directory(handle))
-        killed = await asyncio.to_thread(processes.kill_run, handle.run, session, kernel)
+        process = _process(handle)
+        if (process.host, process.boot) != (processes.here(), processes.boot_id()):
+            # nothing of it can live here, and the numbers that it left mean others now
+            return
+        directory = _directory(handle)
+        kernel = await asyncio.to_thread(rundir.read_kernel, directory)
+        killed = await asyncio.to_thread(processes.kill_run, handle.run, session, kernel, rundir.place_name(directory))
         with contextlib.suppress(TimeoutError):
             # one that hangs in the kernel (a dead network disk) cannot be waited for
             async with asyncio.timeout(KILL_SECONDS):
                 await asyncio.gather(*(processes.ended(process) for process in killed))
+        await asyncio.to_thread(_clear_sockets, _directory(handle))
 
     async def _exit(self, process: Process) -> Exit:
         child = self._children.pop(process, None)
@@ -146,7 +160,7 @@ class LocalBackend:
         return Exit(signal=-code) if code < 0 else Exit(code=code)
 
     async def cancel(self, handle: Handle, *, force: bool = False) -> None:
-        process = _process(handle)
+        process = _carrier(handle)
         if force:
             await self._kill(handle, process if processes.alive(process) else None)
         else:
@@ -193,22 +207,32 @@ def _process(handle: Handle) -> Process:
     return Process(host=str(data["host"]), boot=str(data["boot"]), pid=int(data["pid"]), started=int(data["started"]))
 
 
+def _carrier(handle: Handle) -> Process:
+    """The process that carries the run: the one that has claimed its directory, else the one that was started for it."""
+    process = _process(handle)
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        found = rundir.read_identity(_directory(handle) / rundir.RUNNER)
+        if found is not None and found.pid:
+            return msgspec.structs.replace(process, pid=found.pid, started=found.started)
+    return process
+
+
+def _clear_sockets(directory: Path) -> None:
+    """Remove what a killed runner would have removed itself."""
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        spec = rundir.read_spec(directory)
+        if spec.socket_dir:
+            shutil.rmtree(rundir.socket_place(spec.socket_dir, directory))
+
+
 def _directory(handle: Handle) -> Path:
     # one of an earlier version has none, and then nothing is found there
     return Path(str(handle.data.get("directory", os.devnull)))
 
 
-def _kernel(directory: Path) -> rundir.KernelFacts | None:
-    """What is known of a forked kernel; None where there is none, or it was never written down (its keeper ends it when the runner ends)."""
-    try:
-        return msgspec.json.decode((directory / rundir.KERNEL).read_bytes(), type=rundir.KernelFacts)
-    except (OSError, msgspec.MsgspecError):
-        return None
-
-
 def _resident(handle: Handle) -> int:
-    found = processes.resident(_process(handle))
-    if kernel := _kernel(_directory(handle)):
+    found = processes.resident(_carrier(handle))
+    if kernel := rundir.read_kernel(_directory(handle)):
         process = _process(handle)
         found += processes.resident(msgspec.structs.replace(process, pid=kernel.keeper.pid, started=kernel.keeper.started))
     return found

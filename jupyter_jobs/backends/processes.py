@@ -15,6 +15,7 @@ import msgspec
 import psutil
 
 from jupyter_jobs.runner.kernelserver import children_of
+from jupyter_jobs.runner.processes import sees
 from jupyter_jobs.runner.rundir import RUN_MARK as MARK
 from jupyter_jobs.runner.rundir import Identity, KernelFacts
 
@@ -112,9 +113,9 @@ def send(process: Process, number: signal.Signals) -> bool:
         os.close(descriptor)
 
 
-def of_run(run: str, session: Process | None = None, kernel: KernelFacts | None = None) -> list[Process]:
+def of_run(run: str, session: Process | None = None, kernel: KernelFacts | None = None, place: str = "") -> list[Process]:
     """The living processes that are marked as the run's, those in the session that `session` leads (or led until just now), and those of a forked
-    `kernel`: its keeper with all descendants, and whatever is in the run's mount namespace."""
+    `kernel`: its keeper with all descendants, and whatever sees the run's overlay, named `place`."""
     found = []
     wanted = f"{MARK}={run}".encode()
     family = _family(kernel.keeper) if kernel else set()
@@ -124,11 +125,9 @@ def of_run(run: str, session: Process | None = None, kernel: KernelFacts | None 
         with contextlib.suppress(ProcessLookupError, PermissionError):
             # session 0 is the kernel's, and in a container everything that was started from outside
             in_session = session is not None and session.pid > 0 and os.getsid(pid) == session.pid
-            in_namespace = kernel is not None and kernel.namespace not in ("", _namespace("self")) and _namespace(str(pid)) == kernel.namespace
-            if in_session or in_namespace or pid in family or wanted in _environment(pid):
+            if in_session or sees(pid, place) or pid in family or wanted in _environment(pid):
                 process = identify(pid)
-                # the number of a namespace is used again, by something younger than the keeper
-                if alive(process) and not (in_namespace and kernel and process.started < kernel.keeper.started):
+                if alive(process):
                     found.append(process)
     return found
 
@@ -142,13 +141,6 @@ def _family(keeper: Identity) -> set[int]:
     return set()
 
 
-def _namespace(pid: str) -> str:
-    try:
-        return os.readlink(f"/proc/{pid}/ns/mnt")  # noqa: PTH115 - it is no path
-    except OSError:
-        return ""
-
-
 def reap_orphans(spare: Container[int]) -> None:
     """Collect adopted children that have ended. Those that share our session we started ourselves, and for those to `spare` somebody waits."""
     for pid in children_of(os.getpid()):
@@ -158,11 +150,11 @@ def reap_orphans(spare: Container[int]) -> None:
                 os.waitpid(pid, os.WNOHANG)
 
 
-def kill_run(run: str, session: Process | None = None, kernel: KernelFacts | None = None) -> list[Process]:
+def kill_run(run: str, session: Process | None = None, kernel: KernelFacts | None = None, place: str = "") -> list[Process]:
     """SIGKILL every process of a run, those too that one of them starts meanwhile. Give `session` only if its leader lived a moment ago:
     the number of an empty session is used again."""
     killed: set[Process] = set()
-    while remaining := [process for process in of_run(run, session, kernel) if process not in killed]:
+    while remaining := [process for process in of_run(run, session, kernel, place) if process not in killed]:
         for process in remaining:
             killed.add(process)
             send(process, signal.SIGKILL)

@@ -20,6 +20,7 @@ from jupyter_jobs.dispatcher.follow import settle
 from jupyter_jobs.dispatcher.queue import Carry, begin
 from jupyter_jobs.dispatcher.start import requeue
 from jupyter_jobs.dispatcher.state import Active, Dispatch, log
+from jupyter_jobs.lifecycle import RunState
 from jupyter_jobs.runner import rundir
 from jupyter_jobs.store import jobs, runs
 from jupyter_jobs.store.runs import ActiveRun
@@ -36,6 +37,9 @@ async def reconcile(dispatch: Dispatch, carry: Carry) -> None:
             continue
         active = Active(run=found.run, job=found.job, attempt=found.attempt, directory=dispatch.directory_of(found.run, found.attempt))
         active.workspace = await asyncio.to_thread(_workspace, active.directory)
+        if (known := await dispatch.ledger.read(runs.get, found.run)) is not None:
+            # what the last dispatcher took in is not told again
+            active.running, active.progress, active.records = known.state is RunState.RUNNING, known.progress, dict(known.records)
         active.recorded, active.extended = bool(found.handle), found.extended
         if found.cancel_requested:
             active.cancel.set()
@@ -47,7 +51,7 @@ async def reconcile(dispatch: Dispatch, carry: Carry) -> None:
             log.info("adopting %s attempt %d", found.run, found.attempt)
             begin(dispatch, active, carry)
         elif found.cancel_requested:
-            await settle(dispatch, active, Exit())
+            begin(dispatch, active, _settle)
         else:
             log.info("%s attempt %d was claimed and never started: it is queued again", found.run, found.attempt)
             await requeue(dispatch, active)
@@ -56,7 +60,12 @@ async def reconcile(dispatch: Dispatch, carry: Carry) -> None:
 async def _handle(dispatch: Dispatch, found: ActiveRun, active: Active) -> Handle | None:
     if found.handle:
         return msgspec.json.decode(found.handle, type=Handle)
-    return await dispatch.backend.find(Submission(run=found.run, attempt=found.attempt, directory=active.directory))
+    return await dispatch.backend.find(Submission(run=found.run, attempt=found.attempt, directory=active.directory, boot=found.boot_id))
+
+
+async def _settle(dispatch: Dispatch, active: Active) -> None:
+    # in a task of its own: while the store refuses, this waits for the next heartbeat, which must not wait for us
+    await settle(dispatch, active, Exit())
 
 
 async def _look_at_foreign(dispatch: Dispatch, found: ActiveRun, active: Active) -> None:
@@ -64,7 +73,7 @@ async def _look_at_foreign(dispatch: Dispatch, found: ActiveRun, active: Active)
     if silent is None or silent > SILENCE or found.cancel_requested:
         log.info("%s ran on %s and has ended, or nothing was heard of it for long", found.run, found.host)
         dispatch.foreign.discard(found.run)
-        await settle(dispatch, active, Exit())
+        begin(dispatch, active, _settle)
     elif found.run not in dispatch.foreign:
         log.info("%s runs on %s; it is looked at now and then", found.run, found.host)
         dispatch.foreign.add(found.run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -115,9 +116,16 @@ def _look(dispatch: Dispatch, wanted: EnvironmentCheck, now: float) -> Check:
 
 
 async def _submitted(dispatch: Dispatch, active: Active) -> Handle:
+    submission = Submission(run=active.run, attempt=active.attempt, directory=active.directory)
     try:
-        async with asyncio.timeout(dispatch.limits.submit):
-            return await dispatch.backend.submit(Submission(run=active.run, attempt=active.attempt, directory=active.directory))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(dispatch.limits.submit):
+                return await dispatch.backend.submit(submission)
+        async with asyncio.timeout(dispatch.limits.answer):
+            # it may have come to life unheard; if not, it never will
+            if (found := await dispatch.backend.find(submission)) is not None:
+                return found
+        raise TimeoutError
     except TimeoutError as error:
         raise Unavailable(
             f"The backend “{dispatch.backend.name}” did not start run {active.run} within {dispatch.limits.submit:g} s.",

@@ -139,7 +139,7 @@ def _execute(
 
     journal.phase("imports", time.monotonic() - started)
     started = time.monotonic()
-    sockets.append(kernel.make_socket_dir(spec))
+    sockets.append(kernel.make_socket_dir(spec, run_dir))
     connection_file = sockets[0] / "kernel.json"
     try:
         env = kernel.environment_of(spec)
@@ -161,7 +161,7 @@ def _clear_away(
 ) -> RunResult:
     started = time.monotonic()
     # the parent of everything that a forked kernel started has seen it all end
-    left = [] if outcome.clear else processes.end_processes(spec.run)
+    left = [] if outcome.clear else processes.end_processes(spec.run, rundir.place_name(run_dir))
     if left:
         journal.note(f"Processes of this run that could not be ended: {', '.join(map(str, left))}.")
     if outcome.group:

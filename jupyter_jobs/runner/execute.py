@@ -493,13 +493,17 @@ class Execution:
     async def _record_variables(self) -> None:
         names = list(dict.fromkeys(self.spec.record))
         values = await self._ask.variables(names, self.spec.kernel.language) if self._ask and names else {}
+        if self._stopping:
+            raise self._why_stopped()
+        if not values.keys() | self.outcome.records.keys() >= set(names) and self.kernel.ended.done() and self.kernel.ended.result():
+            # not as it leaves at exit(): the values were there, and are lost
+            self.kernel.close()
+            raise RunFailed(failures.kernel_died(None, self.kernel.ended.result(), self._raw.flush()))
         for name in names:
             if name in values:
                 self._record(name, values[name])
             elif name not in self.outcome.records:
                 self._journal.note(f"“{name}” was not recorded: after the last cell it had no value that could be read.")
-        if self._stopping:
-            raise self._why_stopped()
 
 
 def _title(code: str) -> str:

@@ -172,7 +172,7 @@ class MemoryFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 def kernel_died(cell: CellRef | None, status: int, tail: str, memory: MemoryFacts | None = None) -> RunError:
     """The kernel's process ended in the middle. `status` as `subprocess` has it: negative is a signal."""
-    doing = f"while {where(cell)[0].lower()}{where(cell)[1:]} ran" if cell else "between two cells"
+    doing = f"while {where(cell)[0].lower()}{where(cell)[1:]} ran" if cell else "after the last cell"
     detail: dict[str, object] = {"exit": status}
     if status >= 0:
         message = f"The kernel ended {doing}, with exit status {status}."

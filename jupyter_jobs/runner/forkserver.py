@@ -1,9 +1,9 @@
 """`python -m jupyter_jobs.runner.forkserver CONTROL_FD SOCKET_DIR MEMORY [SCRIPT]`: a warm process that forks runners. Linux only.
 
 The local backend starts one and speaks to it over CONTROL_FD (a Unix socket; messages as `kernelserver.send` writes them): `{"run": RUN_DIR}` is
-answered by `{"run", "pid"}` or `{"run", "error"}`, and later by `{"ended": pid, "status": n}` (negative: a signal). A runner is forked with a
-socket of its own, on which it may ask for a kernel server, `{"key", "command", "env", "place"}`, and gets `{"path"}`: this process starts kernel
-servers, one per key, and closes the least recently used when together they hold more than MEMORY bytes or nobody asked for long.
+answered by `{"run", "pid", "started"}` (`processes.started`) or `{"run", "error"}`, and later by `{"ended": pid, "status": n}` (negative: a signal).
+A runner is forked with a socket of its own, on which it may ask for a kernel server, `{"key", "command", "env", "place"}`, and gets `{"path"}`: this
+process starts kernel servers, one per key, and closes the least recently used when together they hold more than MEMORY bytes or unasked for long.
 
 SCRIPT is run instead of our runner, with the run directory as its argument.
 
@@ -102,7 +102,8 @@ class ForkServer:
             send(self.control, {"run": message["run"], "error": str(error)})
             return
         self.runners[pid] = run_dir
-        send(self.control, {"run": message["run"], "pid": pid})
+        # it is not reaped yet, so this can be told even of one that has ended
+        send(self.control, {"run": message["run"], "pid": pid, "started": processes.started(pid)})
 
     def fork(self, run_dir: Path) -> int:
         if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208 - only their number counts
@@ -208,6 +209,14 @@ class ForkServer:
             del held[key]
 
 
+def remove_stale(sockets: Path) -> None:
+    """Remove the sockets of kernel servers whose fork server was killed, and with it the only one who knew them."""
+    for path in sockets.glob("f*-*"):
+        pid = path.name[1:].partition("-")[0]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            path.unlink(missing_ok=True)
+
+
 def resident(pid: int) -> int:
     """Bytes of memory that a process holds; 0 when it has ended."""
     try:
@@ -283,6 +292,7 @@ def main(arguments: list[str]) -> None:
     warm_up()
     gc.collect()
     gc.freeze()
+    remove_stale(Path(arguments[2]))
     server = ForkServer(control, Path(arguments[2]), int(arguments[3]))
     try:
         server.serve()

@@ -201,11 +201,12 @@ def when_ended(pid: int, wait: Callable[[], int]) -> asyncio.Future[int]:
     return ended
 
 
-def make_socket_dir(spec: RunSpec) -> Path:
+def make_socket_dir(spec: RunSpec, run_dir: Path) -> Path:
     """A private directory for this run's connection, with a path short enough for sockets. Raises OSError."""
     if spec.socket_dir and len(os.fsencode(spec.socket_dir)) + len("/k12345678/s-1") < SOCKET_PATH_LIMIT:
-        Path(spec.socket_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix="k", dir=spec.socket_dir))
+        place = rundir.socket_place(spec.socket_dir, run_dir)
+        place.mkdir(mode=0o700, parents=True)
+        return place
     return Path(tempfile.mkdtemp(prefix="jupyter-jobs-", dir="/tmp"))
 
 

@@ -9,7 +9,7 @@ four bytes of length (big endian) and JSON, with the descriptors of the kernel's
     {"argv": ["-f", "/…/kernel.json"], "env": {}, "place": {namespace SPEC or null}, "cwd": "/…", "path": ["/…"], "preload": ["pandas"]}
 
 Answers are lines of JSON: `{"refused": why}` (nothing was forked), `{"failed": {"step", "path", "errno", "message"}}` (the namespace),
-`{"pid", "keeper", "namespace", "imported"}`, `{"ready": true}` (its sockets are bound), `{"ended": status, "memory": bytes, "cpu": seconds}`
+`{"pid", "keeper", "imported"}`, `{"ready": true}` (its sockets are bound), `{"ended": status, "memory": bytes, "cpu": seconds}`
 (negative: a signal), and after it, when no process of the run is left, `{"clear": true, "cpu": seconds}` (of all of them). Whoever asked closes the
 connection, or sends a byte, to have all processes of the run killed.
 
@@ -319,7 +319,7 @@ def keep(server: Server, forked: Forked) -> None:
     server.namespace.prctl(_PR_SET_NAME, ctypes.addressof(name))
     for descriptor in forked.descriptors:
         os.close(descriptor)
-    say(connection, pid=kernel, keeper=me, namespace=os.readlink("/proc/self/ns/mnt"), imported=server.imported)
+    say(connection, pid=kernel, keeper=me, imported=server.imported)
     watch(connection, kernel, reader)
     os._exit(0)
 

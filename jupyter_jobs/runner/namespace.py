@@ -5,7 +5,7 @@
 Standard library only, imports nothing of ours: it is run by path. The process id stays the same. SPEC.json:
 
     {"user_namespace": "auto|always|never", "cwd": "/…",
-     "overlays": [{"lower": "/…", "upper": "/…", "work": "/…", "target": "/…"}],
+     "overlays": [{"name": "…", "lower": "/…", "upper": "/…", "work": "/…", "target": "/…"}],
      "binds": [{"source": "/…", "target": "/…", "writable": false}],
      "hold": false}
 
@@ -182,17 +182,18 @@ def _make_target(target: str, is_directory: bool, mounted: list[str]) -> None:
         raise Failed("make the mount point", target, error) from error
 
 
-def _mount_overlay(lower: str, upper: str, work: str, target: str, user_xattr: bool) -> None:
+def _mount_overlay(name: str, lower: str, upper: str, work: str, target: str, user_xattr: bool) -> None:
+    # by `name`, which /proc/PID/mountinfo shows, the processes that see it are found: the number of a namespace is used again at once
     options = f"lowerdir={lower},upperdir={upper},workdir={work}"
     # what a rename of a whole directory leaves must be files that can be listed, not a pointer into the layer below
     options += ",userxattr" if user_xattr else ",redirect_dir=nofollow,metacopy=off"
     try:
         # without `volatile` the end of a run waits until the whole disk is synced; Linux before 5.10 does not know it
-        _mount("overlay", target, "overlay", 0, options + ",volatile")
+        _mount(name, target, "overlay", 0, options + ",volatile")
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        _mount("overlay", target, "overlay", 0, options)
+        _mount(name, target, "overlay", 0, options)
 
 
 class _MountAttributes(ctypes.Structure):
@@ -225,9 +226,10 @@ def _bind(source: str, target: str, writable: bool) -> None:
 def _mount_all(overlays: list[dict[str, str]], binds: list[dict[str, object]], user_xattr: bool) -> None:
     """Open every source while nothing hides it, then mount from the shortest target to the deepest."""
     opened: list[int] = []
-    steps: list[tuple[int, str, tuple[str, str, str] | None, str, bool, bool]] = []
+    steps: list[tuple[int, str, tuple[str, str, str, str] | None, str, bool, bool]] = []
     for overlay in overlays:
         layers = (
+            overlay.get("name", "overlay"),
             _open(overlay["lower"], "open the layer", opened),
             _open(overlay["upper"], "open the layer", opened),
             _open(overlay["work"], "open the layer", opened),

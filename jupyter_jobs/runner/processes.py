@@ -37,14 +37,23 @@ def reap_orphans(spare: int) -> None:
                 os.waitpid(child.pid, os.WNOHANG)
 
 
-def processes_of(run: str) -> list[psutil.Process]:
-    """Every live process of the run: our descendants, and whatever carries the run's mark in its environment."""
+def sees(pid: int, place: str) -> bool:
+    """Whether a process is where the overlay of that name (`rundir.place_name`) is mounted."""
+    try:
+        return bool(place) and f" overlay {place} ".encode() in Path(f"/proc/{pid}/mountinfo").read_bytes()
+    except OSError:
+        return False
+
+
+def processes_of(run: str, place: str = "") -> list[psutil.Process]:
+    """Every live process of the run: our descendants, whatever carries the run's mark in its environment, and who sees its overlay."""
     me = psutil.Process()
     spared = {me.pid, *(parent.pid for parent in me.parents())}
     found = {child.pid: child for child in me.children(recursive=True)}
     for process in psutil.process_iter():
         with contextlib.suppress(*GONE):
-            if process.pid not in found and process.uids().real == os.getuid() and process.environ().get(RUN_MARK) == run:
+            marked = process.uids().real == os.getuid() and process.environ().get(RUN_MARK) == run
+            if process.pid not in found and (marked or sees(process.pid, place)):
                 found[process.pid] = process
     alive = []
     for process in found.values():
@@ -54,16 +63,16 @@ def processes_of(run: str) -> list[psutil.Process]:
     return alive
 
 
-def end_processes(run: str, rounds: int = 20) -> list[int]:
+def end_processes(run: str, place: str = "", rounds: int = 20) -> list[int]:
     """SIGKILL the run's processes until none is left, each round waiting up to a second. Returns the pids that would not end."""
-    alive = processes_of(run)
+    alive = processes_of(run, place)
     while alive and rounds:
         for process in alive:
             with contextlib.suppress(*GONE):
                 process.kill()
         psutil.wait_procs(alive, timeout=1)
         # what was killed may have started others meanwhile
-        alive = processes_of(run)
+        alive = processes_of(run, place)
         rounds -= 1
     reap_orphans(spare=0)
     return [process.pid for process in alive]

@@ -62,7 +62,6 @@ class ForkedKernel:
         self.pid = 0
         self.returncode: int | None = None
         self.keeper = 0
-        self.namespace = ""
         self.imported: list[str] = []
         self.memory: int | None = None
         self.cpu: float | None = None
@@ -94,7 +93,7 @@ class ForkedKernel:
 
     def _heard(self, said: dict[str, Any]) -> None:
         if "pid" in said:
-            self.pid, self.keeper, self.namespace, self.imported = said["pid"], said["keeper"], said["namespace"], said["imported"]
+            self.pid, self.keeper, self.imported = said["pid"], said["keeper"], said["imported"]
             _tell(self.started, "")
         elif "failed" in said:
             self.failed = said["failed"]
@@ -123,7 +122,7 @@ class ForkedKernel:
 
     def facts(self) -> KernelFacts:
         """How to find the run's processes. Raises OSError when the keeper has gone."""
-        return KernelFacts(keeper=Identity(pid=self.keeper, started=processes.started(self.keeper)), namespace=self.namespace)
+        return KernelFacts(keeper=Identity(pid=self.keeper, started=processes.started(self.keeper)))
 
     def end(self) -> None:
         """Have the keeper kill all processes of the run."""

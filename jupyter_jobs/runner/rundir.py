@@ -7,6 +7,7 @@ Imports nothing but the standard library and msgspec: dispatchers and backends i
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -268,11 +269,9 @@ class Identity(Struct, frozen=True, kw_only=True):
 
 
 class KernelFacts(Struct, frozen=True, kw_only=True):
-    """`kernel.json`: how to find the processes of a forked kernel. `keeper` is the parent of them all, `namespace` their mount namespace,
-    empty where they share the machine's."""
+    """`kernel.json`: how to find the processes of a forked kernel. `keeper` is the parent of them all."""
 
     keeper: Identity
-    namespace: str = ""
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -344,6 +343,16 @@ def read_result(run_dir: Path) -> RunResult | None:
     return msgspec.json.decode(data, type=RunResult)
 
 
+def place_name(run_dir: Path) -> str:
+    """A short name that only this run directory has: of its overlay, and of the directory for its kernel's sockets."""
+    return f"k{hashlib.sha256(os.fsencode(run_dir)).hexdigest()[:8]}"
+
+
+def socket_place(socket_dir: str, run_dir: Path) -> Path:
+    """Where an attempt's kernel has its sockets, so that others can clear it away."""
+    return Path(socket_dir) / place_name(run_dir)
+
+
 def claim(run_dir: Path, process: Identity) -> bool:
     """Write `runner.json`, if nobody has: whoever does so decides whether this attempt ever starts. False if somebody was first. Raises OSError."""
     temporary = run_dir / f".{RUNNER}.{os.getpid()}"
@@ -368,6 +377,14 @@ def read_identity(path: Path) -> Identity | None:
 def write_kernel(run_dir: Path, facts: KernelFacts) -> None:
     """Write `kernel.json`. Raises OSError."""
     _write_private(run_dir / KERNEL, encode(facts))
+
+
+def read_kernel(run_dir: Path) -> KernelFacts | None:
+    """What `kernel.json` says; None where there is none, or not a whole one: its kernel has come to nothing yet then."""
+    try:
+        return msgspec.json.decode((run_dir / KERNEL).read_bytes(), type=KernelFacts)
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 def _write_private(path: Path, data: bytes) -> None:

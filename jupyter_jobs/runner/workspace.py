@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from jupyter_jobs.runner import namespace
+from jupyter_jobs.runner import namespace, rundir
 from jupyter_jobs.runner.changes import changes_in_copy, changes_in_upper, scan
 from jupyter_jobs.runner.rundir import Artifact, Bind, Link, WorkspaceSpec
 
@@ -144,7 +144,7 @@ def reflink(source: int, target: int) -> bool:
 def _prepare_overlay(spec: WorkspaceSpec, work: Path, argv: list[str], variables: Mapping[str, str], user_namespace: str) -> Prepared:
     if not Path(spec.project).is_dir():
         raise WorkspaceFailed(f"the project's directory {spec.project} is gone")
-    overlays = [_layers(spec.tree, work / "upper", work / "overlay", spec.project)]
+    overlays = [_layers(spec.tree, work / "upper", work / "overlay", spec.project) | {"name": rundir.place_name(work.parent)}]
     moved: list[tuple[str, str]] = []
     for number, mount in enumerate(spec.environment):
         target = mount.target

@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 import pytest
 
-from jupyter_jobs.backends import processes
+from jupyter_jobs.backends import local, processes
 from jupyter_jobs.backends.base import Backend, Exit, Handle, Submission
 from jupyter_jobs.backends.forks import Forks
 from jupyter_jobs.backends.local import LocalBackend, runner_environment
@@ -131,6 +131,35 @@ async def test_one_that_was_not_found_never_starts(make: Callable[[], Backend], 
     assert await make().find(given) is None
 
 
+async def test_one_that_ends_before_anybody_looks_has_its_exit_code(make: Callable[[], Backend], tmp_path: Path) -> None:
+    backend = make()
+    given = submission(tmp_path, do="die")
+    asked = asyncio.ensure_future(backend.submit(given))
+    # let the request go out, and then no word come in until the runner has come and gone
+    await asyncio.sleep(0)
+    _watch_until(given.directory, lambda: _gone(given.directory))
+    assert await soon(backend.wait(await soon(asked))) == Exit(code=7)
+
+
+async def test_one_that_finds_another_at_work_leaves_it_the_run(tmp_path: Path) -> None:
+    path = gate(tmp_path)
+    given = submission(tmp_path, do="hold", gate=str(path))
+    first, second = LocalBackend(SPAWN), LocalBackend(SPAWN)
+    early = await first.submit(given)
+    await soon(_begun(given.directory))
+    # as after a fork of which nobody was told
+    late = await second.submit(given)
+    waiting = asyncio.ensure_future(second.wait(late))
+    loser = local.process_of(late)
+    assert loser is not None
+    await soon(processes.ended(loser))
+    assert await second.poll([late]) == [None]
+    await at_gate(path)
+    await soon(waiting)
+    assert json.loads((given.directory / "result.json").read_bytes())["state"] == "complete"
+    assert await soon(first.wait(early)) == Exit(code=0)
+
+
 async def test_cancel_asks_and_lets_it_write_its_result(make: Callable[[], Backend], tmp_path: Path) -> None:
     backend = make()
     given = submission(tmp_path, do="hold", gate=str(gate(tmp_path)))
@@ -217,6 +246,27 @@ async def test_local_leaves_processes_of_another_host_boot_or_time_alone(tmp_pat
         assert await soon(backend.wait(reused)) == Exit()
 
 
+async def test_local_takes_nobody_for_what_was_there_before_the_machine_started_again(tmp_path: Path) -> None:
+    me = processes.identify(os.getpid())
+    bystander = await asyncio.create_subprocess_exec("sleep", "600", start_new_session=True)
+    try:
+        facts = {"keeper": {"pid": bystander.pid, "started": processes.identify(bystander.pid).started}}
+        (tmp_path / "kernel.json").write_text(json.dumps(facts))
+        data = {"host": me.host, "boot": "before", "pid": me.pid, "started": me.started, "directory": str(tmp_path)}
+        handle = Handle(backend="local", run="x-1", data=data)
+        assert await soon(LocalBackend().wait(handle)) == Exit()
+        await LocalBackend().cancel(handle, force=True)
+        (tmp_path / "run.json").write_text("{}")
+        (tmp_path / "runner.json").write_text(json.dumps(facts["keeper"]))
+        found = await LocalBackend().find(Submission(run="x-1", attempt=1, directory=tmp_path, boot="before"))
+        assert found is not None
+        assert await LocalBackend().poll([found]) == [Exit()]
+        assert processes.alive(processes.identify(bystander.pid))
+    finally:
+        bystander.kill()
+        await bystander.wait()
+
+
 def test_the_runner_gets_paths_and_no_secrets() -> None:
     given = {"PATH": "/bin", "LC_ALL": "C", "JUPYTER_DATA_DIR": "/d", "JPY_API_TOKEN": "s", "JUPYTERHUB_API_TOKEN": "s", "AWS_SECRET_ACCESS_KEY": "s"}
     assert runner_environment(given) == {"PATH": "/bin", "LC_ALL": "C", "JUPYTER_DATA_DIR": "/d"}
@@ -227,6 +277,23 @@ def test_an_unknown_backend_names_those_there_are() -> None:
     with pytest.raises(NotFound) as refused:
         make_backend("moon", Jobs())
     assert "local" in refused.value.mend
+
+
+def _gone(directory: Path) -> bool:
+    """Whether a runner has claimed this directory and ended."""
+    claimed = directory / "runner.json"
+    if not claimed.exists():
+        return False
+    return not processes.alive(processes.Process(host=processes.here(), boot=processes.boot_id(), **json.loads(claimed.read_bytes())))
+
+
+def _watch_until(directory: Path, there: Callable[[], bool]) -> None:
+    """Block until that is so: the loop has no turn meanwhile."""
+    from watchfiles import watch
+
+    for _ in watch(directory, watch_filter=None, rust_timeout=50, yield_on_timeout=True):
+        if there():
+            return
 
 
 async def _begun(directory: Path, lines: int = 1) -> None:

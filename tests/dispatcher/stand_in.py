@@ -16,9 +16,10 @@ does = spec["parameters"]
 started = time.time()
 # as `rundir.claim` does it
 identity = {"pid": os.getpid(), "started": int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])}
-(directory / "claim").write_text(json.dumps(identity))
+claim = directory / f"claim-{os.getpid()}"
+claim.write_text(json.dumps(identity))
 try:
-    os.link(directory / "claim", directory / "runner.json")
+    os.link(claim, directory / "runner.json")
 except FileExistsError:
     sys.exit(1)
 
@@ -80,10 +81,14 @@ if what in ("stubborn", "orphan"):
     event(kind="progress", done=0, total=1, cell={"id": "a", "number": 1})
     while True:
         signal.pause()
+if "early" in does:
+    event(kind="record", name="early", value=does["early"])
 if "gate" in does:
     Path(does["gate"]).open("rb").close()
 for number in range(does.get("cells", 0)):
     event(kind="progress", done=number + 1, total=does["cells"], cell={"id": f"c{number}", "number": number + 1})
+if "then" in does:
+    Path(does["then"]).open("rb").close()
 if what == "fail" and spec["attempt"] <= does.get("times", 1000):
     code = does.get("code", "cell_failed")
     result("failed", {"code": code, "message": "A cell failed.", "ename": "ValueError", "cell": {"id": "c0", "number": 1}})

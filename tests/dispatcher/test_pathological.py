@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,6 +77,18 @@ class SilentAtStart(Fake):
         raise AssertionError
 
 
+class LateToSay(SilentAtStart):
+    """It starts the run, and never says so."""
+
+    async def find(self, submission: Submission) -> Handle | None:
+        result = {"state": "complete", "started_at": 1, "ended_at": 2, "cells": {"done": 0, "total": 0}}
+        (submission.directory / rundir.RESULT).write_text(json.dumps(result))
+        return Handle(backend=self.name, run=submission.run)
+
+    async def wait(self, handle: Handle) -> Exit:
+        return Exit(code=0)
+
+
 class NeverEnds(Fake):
     async def cancel(self, handle: Handle, *, force: bool = False) -> None:
         await asyncio.Event().wait()
@@ -122,6 +135,13 @@ async def test_the_run_fails_with_the_reason_and_the_next_one_starts(store: Stor
         assert words in error.message
         assert "password" not in error.message
         assert store.states(run) == ["init", "failed"]
+
+
+async def test_what_was_started_unheard_is_followed(store: Store) -> None:
+    (run,) = store.job({})
+    async with store.dispatcher(backend=LateToSay(), submit=0.1):
+        await store.until(run)
+    assert store.run(run).state == "complete"
 
 
 async def test_what_never_ends_can_be_canceled(store: Store) -> None:

@@ -10,16 +10,19 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from jupyter_jobs.backends import processes
+from jupyter_jobs.backends.base import Handle
 from jupyter_jobs.dispatcher import process
 from jupyter_jobs.dispatcher.socket import Connection, Message, dispatcher_appeared, nudge, subscribe
 from jupyter_jobs.errors import Conflict, Unavailable
 from jupyter_jobs.sockets import DISPATCHER_SOCKET, LOCK, socket_directory
+from jupyter_jobs.store import attempts, runs
 from jupyter_jobs.store import dispatcher as lease_table
-from jupyter_jobs.store import runs
 from jupyter_jobs.store.database import read, write
 from jupyter_jobs.version import __version__
 from tests.dispatcher.dispatcher_store import SECONDS, Store, gone, open_gate
@@ -92,6 +95,51 @@ async def test_a_killed_one_s_runs_are_adopted(store: Store) -> None:
         assert store.states(run) == ["init", "running", "complete"]
         assert (store.directory_of(run) / "starts").read_text() == "x", "nothing is run twice"
     assert store.run(held).progress.done == 4
+
+
+async def test_what_one_has_told_the_next_does_not_tell_again(store: Store) -> None:
+    (run,) = store.job({"do": "hold", "gate": store.gate("one"), "early": 1, "cells": 2, "then": store.gate("two")})
+    first = store.spawn()
+    await _seen(store, lambda: bool(store.run(run).records))
+    first.kill()
+    first.wait()
+    store.spawn()
+    await open_gate(store.gate("one"))
+    await _seen(store, lambda: store.run(run).progress.done == 2)
+    await open_gate(store.gate("two"))
+    await store.until(run)
+    told = [event.data["names"] for event in store.events(run) if event.kind == "run.records"]
+    assert told.count(["early"]) == 1, told
+    assert store.states(run) == ["init", "running", "complete"]
+
+
+async def _seen(store: Store, there: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SECONDS):
+        async for _ in subscribe(store.settings):
+            if await asyncio.to_thread(there):
+                return
+    raise AssertionError("the dispatcher has gone")
+
+
+async def test_a_machine_that_started_again_has_no_runs(store: Store) -> None:
+    known, unknown, canceled = store.job({}, {}, {})
+    me = processes.identify(os.getpid())
+    with write(store.engine) as conn:
+        for run in (known, unknown, canceled):
+            assert runs.claim(conn, run, 1, host=me.host, boot_id="before")
+        handle = Handle(backend="local", run=known, data={"host": me.host, "boot": "before", "pid": me.pid, "started": me.started})
+        attempts.record_handle(conn, known, 1, pid=me.pid, pid_started=me.started, handle=msgspec.json.encode(handle).decode())
+        assert runs.request_cancel(conn, canceled)
+    # of this one only its own word is known, and our number has its place now
+    store.directory_of(unknown).mkdir(parents=True)
+    (store.directory_of(unknown) / "runner.json").write_text(json.dumps({"pid": me.pid, "started": me.started}))
+    async with store.dispatcher():
+        await store.until(known, unknown, canceled)
+    for run in (known, unknown):
+        error = store.run(run).error
+        assert error is not None
+        assert error.code == "interrupted"
+    assert store.run(canceled).state == "canceled"
 
 
 async def test_a_runner_that_died_while_nobody_looked_is_interrupted(store: Store) -> None:

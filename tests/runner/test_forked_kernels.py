@@ -358,6 +358,24 @@ def test_a_killed_keeper_takes_everything_with_it_and_the_run_says_so(prepare, m
     gone(family)
 
 
+def test_a_killed_keeper_whose_server_was_killed_leaves_nothing(prepare):
+    variables = {"PATH": os.environ["PATH"], "HOME": "/nowhere", "ONLY": "a server to kill"}
+    run = prepare([code(BUSY, id="busy")], workspace={"mode": "overlay"}, variables=variables).start()
+    run.until(lambda run: "busy" in run.said())
+    family = run.family()
+    keeper = psutil.Process(json.loads((run.path / "kernel.json").read_bytes())["keeper"]["pid"])
+    server = keeper.parent()
+    assert server is not None
+    server.kill()
+    gone([server])
+    # its orphans come to the fork server, which does not know them
+    keeper.kill()
+    result = run.wait()
+    assert result.error is not None
+    assert result.error.code == "kernel_died"
+    gone(family)
+
+
 def test_a_killed_kernel_server_ends_no_kernel_and_another_takes_its_place(prepare):
     variables = {"PATH": os.environ["PATH"], "HOME": "/nowhere", "ONLY": "this server"}
     gate = "import os\nos.mkfifo('/tmp/' + tag)\nprint('waits', flush=True)\nopen('/tmp/' + tag).read()"

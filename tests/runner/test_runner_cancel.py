@@ -8,6 +8,8 @@ import sys
 import psutil
 import pytest
 
+from jupyter_jobs.backends.processes import kill_run
+from jupyter_jobs.runner.rundir import place_name, read_kernel
 from tests.runner.runner_cells import code
 
 
@@ -69,6 +71,17 @@ def test_nothing_survives_not_even_daemons_that_wash_their_environment(prepare):
     assert [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
     assert nobody_left(run)
     assert run.cell("a").outputs[-1].ename == "Canceled"
+
+
+def test_whatever_a_killed_runner_leaves_is_found_by_its_overlay(prepare, way):
+    run = prepare([code(STUBBORN, id="a")], workspace={"mode": "overlay"}).start()
+    run.until(lambda run: "pids" in run.said())
+    family = run.family()
+    run.signal(signal.SIGKILL)
+    run.process.wait()
+    kill_run(run.spec.run, None, read_kernel(run.path), place_name(run.path))
+    _, left = psutil.wait_procs(family, timeout=30)
+    assert [process for process in left if process.status() != psutil.STATUS_ZOMBIE] == []
 
 
 def test_a_second_cancel_does_not_wait(prepare):

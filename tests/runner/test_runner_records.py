@@ -127,3 +127,17 @@ def test_results_keep_large_numbers(tmp_path):
     result = rundir.RunResult(state="complete", started_at=1.0, ended_at=2.0, cells=rundir.CellCount(done=1, total=1), records={"n": 2**100})
     rundir.write_result(tmp_path, result)
     assert rundir.read_result(tmp_path) == result
+
+
+@pytest.mark.parametrize(("end", "status"), [("os.kill(os.getpid(), 9)", -9), ("os._exit(3)", 3)])
+def test_a_run_whose_kernel_dies_before_its_values_are_read_is_not_complete(execute, end, status):
+    source = f"import os\nclass Deadly:\n    def __repr__(self):\n        {end}\nvalue = Deadly()"
+    _, result = execute([code(source)], record=["value"])
+    assert (result.state, result.records, result.kernel_exit) == ("failed", {}, status)
+    assert result.error.code == "kernel_died"
+    assert "after the last cell" in result.error.message
+
+
+def test_what_was_told_before_the_kernel_left_is_no_loss(execute):
+    _, result = execute([code("value = 1"), code("exit()")], record=["value"])
+    assert result.state == "complete"
