@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+import msgspec
 
 from jupyter_jobs.cli import OK
 from jupyter_jobs.cli.output import ago_text, console, print_json
+from jupyter_jobs.client import connect
 from jupyter_jobs.dispatcher import process
 from jupyter_jobs.model import DispatcherStatus
 from jupyter_jobs.settings import load_settings
@@ -27,7 +31,14 @@ def dispatcher_stop(args: argparse.Namespace) -> int:
 
 def dispatcher_status(args: argparse.Namespace) -> int:
     """Which one runs, since when, and what it does."""
-    return print_status(process.dispatcher_status(load_settings()), args.json)
+    settings = load_settings()
+    status = process.dispatcher_status(settings)
+    if not status.running and Path(settings.data_dir).is_dir():
+        # a pause outlives the dispatcher, and then no job starts another
+        with connect() as client:
+            queue = client.queue(limit=1)
+        status = msgspec.structs.replace(status, paused=queue.paused, queued=queue.page.total)
+    return print_status(status, args.json)
 
 
 def dispatcher_run(args: argparse.Namespace) -> int:
@@ -41,7 +52,7 @@ def print_status(status: DispatcherStatus, as_json: bool) -> int:
     if as_json:
         print_json(status)
     elif not status.running or status.since is None:
-        console.print("no dispatcher is running; the next job starts one")
+        console.print("no dispatcher is running" + ("" if status.paused else "; the next job starts one"))
     else:
         console.print(f"dispatcher {status.version}: pid {status.pid} on {status.host}, started {ago_text(status.since)}")
         console.print(f"{status.active} running (at most {status.parallel} at a time), {status.queued} queued")

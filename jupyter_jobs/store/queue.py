@@ -58,13 +58,18 @@ _QUEUED: BindParameter[str] = bindparam("queued", RunState.QUEUED, literal_execu
 _queued_now = and_(runs.c.state == _QUEUED, runs.c.not_before.is_(None))
 _under_way = select(func.count()).where(runs.c.job == jobs.c.id, runs_store.under_way()).correlate(jobs).scalar_subquery()
 _first_of_job = select(runs.c.id).where(runs.c.job == jobs.c.id, _queued_now).order_by(runs.c.position).limit(1).correlate(jobs).scalar_subquery()
-_FREE = select(runs.c.id, runs.c.rank, runs.c.position).where(_queued_now, runs.c.gated.is_(False)).order_by(runs.c.rank, runs.c.position).limit(1)
+_FREE = (
+    select(runs.c.id, runs.c.rank, runs.c.position)
+    .where(_queued_now, runs.c.gated.is_(False))
+    .order_by(runs.c.rank, runs.c.position, runs.c.id)
+    .limit(1)
+)
 _GATED = (
     select(runs.c.id, runs.c.rank, runs.c.position)
     .select_from(jobs)
     .join(runs, runs.c.id == _first_of_job)
     .where(jobs.c.max_parallel > bindparam("none", 0, literal_execute=True), jobs.c.state == JobState.ACTIVE, jobs.c.max_parallel > _under_way)
-    .order_by(runs.c.rank, runs.c.position)
+    .order_by(runs.c.rank, runs.c.position, runs.c.id)
     .limit(1)
 )
 _HEAD = (
@@ -127,7 +132,8 @@ def _head(conn: Connection) -> Any | None:
     found = [row for statement in (_FREE, _GATED) if (row := conn.execute(statement).first()) is not None]
     if not found:
         return None
-    first = min(found, key=lambda row: (row.rank, row.position))
+    # two may have the same position since a priority was changed
+    first = min(found, key=lambda row: (row.rank, row.position, row.id))
     return conn.execute(_HEAD, {"the_run": first.id}).first()
 
 
@@ -243,7 +249,7 @@ def list_page(conn: Connection, *, after: str = "", limit: int = 100) -> tuple[l
     Raises `BadInput` (`bad_page`).
     """
     later = runs.c.not_before.is_not(None)
-    columns = [later, runs.c.rank, runs.c.position]
+    columns = [later, runs.c.rank, runs.c.position, runs.c.id]
     running = select(runs.c.job, func.count().label("active")).where(runs_store.under_way()).group_by(runs.c.job).subquery()
     full = (jobs.c.state != JobState.ACTIVE) | ((jobs.c.max_parallel > 0) & (func.coalesce(running.c.active, 0) >= jobs.c.max_parallel))
     query: Select[Any] = (
@@ -255,8 +261,9 @@ def list_page(conn: Connection, *, after: str = "", limit: int = 100) -> tuple[l
     )
     position = 0
     if after:
-        is_later, rank, place, position = values_of(after, tuple[bool, int, int, int])
-        beyond = (runs.c.rank > rank) | ((runs.c.rank == rank) & (runs.c.position > place))
+        is_later, rank, place, run, position = values_of(after, tuple[bool, int, int, str, int])
+        behind = (runs.c.position > place) | ((runs.c.position == place) & (runs.c.id > run))
+        beyond = (runs.c.rank > rank) | ((runs.c.rank == rank) & behind)
         query = query.where(later & beyond if is_later else later | beyond)
     limit = bounded(limit)
     rows = list(conn.execute(query.limit(limit + 1)).mappings())
@@ -264,7 +271,7 @@ def list_page(conn: Connection, *, after: str = "", limit: int = 100) -> tuple[l
     if len(rows) > limit:
         rows = rows[:limit]
         last = rows[-1]
-        following = token_of([last["not_before"] is not None, last["rank"], last["position"], position + limit])
+        following = token_of([last["not_before"] is not None, last["rank"], last["position"], last["id"], position + limit])
     return _numbered(rows, position), Page(next=following, total=count(conn))
 
 
