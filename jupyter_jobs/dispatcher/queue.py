@@ -27,7 +27,11 @@ async def start_what_fits(dispatch: Dispatch, carry: Carry) -> bool:
         places = dispatch.parallel - len(dispatch.active)
         if places <= 0:
             return True
-        present, disk = await asyncio.to_thread(_look_around, dispatch)
+        try:
+            present, disk = await asyncio.to_thread(_look_around, dispatch)
+        except FileNotFoundError:
+            dispatch.drain_without_store()
+            return True
         if not present:
             dispatch.drain(f"{sys.prefix}, where this dispatcher lives, has been removed; another environment's can go on")
             return True
@@ -77,7 +81,7 @@ def environment_present() -> bool:
 
 
 def _look_around(dispatch: Dispatch) -> tuple[bool, int]:
-    """Whether our environment is present, and the bytes that are free on the disk."""
+    """Whether our environment is present, and the bytes that are free on the disk. Raises FileNotFoundError when the store is gone."""
     return environment_present(), shutil.disk_usage(dispatch.settings.data_dir).free
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -177,6 +178,8 @@ async def _heartbeat(dispatch: Dispatch, server: Server, listening: Listening, m
         except TimeoutError:
             pass
         again.clear()
+        if not await asyncio.to_thread(Path(dispatch.settings.data_dir).is_dir):
+            return dispatch.drain_without_store()
         if not await listening.mend(server, dispatch.active):
             return dispatch.drain("another dispatcher has the lock")
         try:

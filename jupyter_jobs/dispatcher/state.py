@@ -152,6 +152,10 @@ class Dispatch:
             self.frozen[job] = found
         return self.frozen[job]
 
+    def drain_without_store(self) -> None:
+        """End because the data directory is gone, which nothing brings back."""
+        self.drain(f"{self.settings.data_dir} has been removed: there is no store to serve")
+
     def directory_of(self, run: str, attempt: int) -> Path:
         """The run directory of an attempt."""
         return run_dir(Path(self.settings.data_dir).absolute(), run, attempt)

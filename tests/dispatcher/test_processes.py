@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -275,6 +277,14 @@ async def test_sockets_that_were_removed_are_made_again(store: Store) -> None:
     async with asyncio.timeout(SECONDS):
         await appeared
     assert process.dispatcher_status(store.settings).pid == first.pid
+
+
+async def test_it_ends_when_its_data_directory_is_removed(store: Store) -> None:
+    served = store.spawn()
+    shutil.rmtree(store.settings.data_dir)
+    served.send_signal(signal.SIGHUP)  # as the clock would, half a minute later
+    assert await asyncio.to_thread(served.wait, SECONDS) == 0
+    assert not await asyncio.to_thread(Path(store.settings.data_dir).exists)
 
 
 async def test_a_stale_socket_file_is_no_dispatcher(store: Store) -> None:
