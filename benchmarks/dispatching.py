@@ -24,7 +24,8 @@ from pathlib import Path
 from jupyter_jobs.actions.places import job_dir
 from jupyter_jobs.backends.base import Capabilities, Exit, Handle, Submission
 from jupyter_jobs.dispatcher.service import serve
-from jupyter_jobs.model import Combination, CreateJob, KernelInfo, ProjectChoice, Snapshot
+from jupyter_jobs.model import Combination, KernelInfo, ProjectChoice, Snapshot
+from jupyter_jobs.requests import CreateJob
 from jupyter_jobs.runner import rundir
 from jupyter_jobs.runner.rundir import CellCount, RunEvent, RunResult
 from jupyter_jobs.settings import Jobs

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from jupyter_jobs import model
+from jupyter_jobs import model, requests
 from jupyter_jobs.errors import BadInput
 from jupyter_jobs.lifecycle import FINAL
 from jupyter_jobs.model import Event, Job, Run, RunLine
@@ -71,10 +71,10 @@ class Client:
     def inspect(self, path: str) -> model.Inspection:
         return self._get("inspect", model.Inspection, path=path)
 
-    def combinations(self, request: model.CombinationsRequest) -> model.Combinations:
+    def combinations(self, request: requests.CombinationsRequest) -> model.Combinations:
         return self._post("combinations", model.Combinations, request)
 
-    def preview(self, request: model.PreviewRequest) -> model.Preview:
+    def preview(self, request: requests.PreviewRequest) -> model.Preview:
         return self._post("preview", model.Preview, request)
 
     # -- jobs ------------------------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ class Client:
         """A page of jobs; `status`: any of these."""
         return self._get("jobs", model.JobList, after=after, limit=limit, status=_joined(status), search=search, notebook=notebook, sort=sort)
 
-    def create(self, request: model.CreateJob) -> Job:
+    def create(self, request: requests.CreateJob) -> Job:
         return self._post("jobs", Job, request)
 
     def job(self, job: str) -> Job:
@@ -108,14 +108,14 @@ class Client:
         self, job: str, *, name: str | None = None, description: str | None = None, priority: int | None = None, max_parallel: int | None = None
     ) -> Job:
         """Change what is given. Jobs of a higher priority (-100 to 100) start first; `max_parallel` 0: no limit of the job's own."""
-        change = model.ChangeJob(name=name, description=description, priority=priority, max_parallel=max_parallel)
+        change = requests.ChangeJob(name=name, description=description, priority=priority, max_parallel=max_parallel)
         return self._send("PATCH", f"jobs/{_part(job)}", Job, change)
 
     def rerun_job(self, job: str, which: Literal["failed", "all"] | list[int] = "failed") -> Job:
         """Run combinations again: those whose newest run has failed, all that have ended, or those of these run numbers."""
-        return self._post(f"jobs/{_part(job)}/rerun", Job, model.Rerun(which=which))
+        return self._post(f"jobs/{_part(job)}/rerun", Job, requests.Rerun(which=which))
 
-    def add_runs(self, job: str, request: model.AddRuns) -> Job:
+    def add_runs(self, job: str, request: requests.AddRuns) -> Job:
         """Add combinations to a job, on what was frozen for it."""
         return self._post(f"jobs/{_part(job)}/runs", Job, request)
 
@@ -146,7 +146,7 @@ class Client:
 
     def extend_run(self, run: str, seconds: float) -> Run:
         """Let a run under way take so many seconds more than its time limit."""
-        return self._post(f"runs/{_part(run)}/extend", Run, model.Extend(seconds=seconds))
+        return self._post(f"runs/{_part(run)}/extend", Run, requests.Extend(seconds=seconds))
 
     def attempts(self, run: str) -> model.AttemptList:
         return self._get(f"runs/{_part(run)}/attempts", model.AttemptList)
@@ -166,7 +166,7 @@ class Client:
         """The content of a file that the run made or changed."""
         return self._transport.request("GET", f"runs/{_part(run)}/files/{quote(path)}", {"attempt": attempt}, b"")
 
-    def copy_files(self, run: str, request: model.CopyFiles) -> model.CopiedFiles:
+    def copy_files(self, run: str, request: requests.CopyFiles) -> model.CopiedFiles:
         return self._post(f"runs/{_part(run)}/files/copy", model.CopiedFiles, request)
 
     # -- the queue -------------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ class Client:
 
     def move_run(self, run: str, *, before: str = "", to: Literal["", "first", "last"] = "") -> model.Queue:
         """Move a waiting run among those of its priority: before another, or to the first or last place."""
-        return self._post("queue/move", model.Queue, model.MoveRun(run=run, before=before, to=to))
+        return self._post("queue/move", model.Queue, requests.MoveRun(run=run, before=before, to=to))
 
     # -- as it happens ---------------------------------------------------------------------------------------------
 

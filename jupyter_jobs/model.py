@@ -1,7 +1,7 @@
 """The nouns of jupyter_jobs as frozen structs: what the store keeps and what REST, the CLI and the panel speak.
 
-Every struct here is a wire type: the OpenAPI document and the TypeScript types are generated from this file. Times are aware datetimes in UTC,
-durations are seconds, sizes are bytes.
+Every struct here is a wire type: the OpenAPI document and the TypeScript types are generated from this file and `requests.py`. Times are aware
+datetimes in UTC, durations are seconds, sizes are bytes.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from jupyter_jobs.lifecycle import JobState, RunState
 
 MONTH = 31 * 86400
 """Seconds; the longest delay or extension that makes sense."""
-Priority = Annotated[int, msgspec.Meta(ge=-100, le=100)]
-MaxParallel = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 
 Json = Annotated[object, msgspec.Meta(extra_json_schema={"description": "any JSON value"})]
 """Any JSON value: null, bool, int, float (finite), str, list or dict of them."""
@@ -113,16 +111,6 @@ class GridFile(Struct, frozen=True, kw_only=True):
     text: str
 
 
-class CombinationsRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Ask for the combinations that `CreateJob` with the same fields would make."""
-
-    path: str
-    grid_text: str = ""
-    grid_path: str = ""
-    no_grid: bool = False
-    parameters: dict[str, list[Json]] = {}
-
-
 class Combinations(Struct, frozen=True, kw_only=True):
     """`total` counts all; `combinations` holds the first 1000."""
 
@@ -178,17 +166,6 @@ class NamedInput(Struct, frozen=True, kw_only=True):
     state: Literal["ignored", "outside", "missing", "frozen", "live"]
     rule: str = ""
     bytes: int | None = None
-
-
-class PreviewRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What would be frozen? Fields as in `CreateJob`."""
-
-    path: str
-    kernel: str = ""
-    project: str = ""
-    exclude: list[str] = []
-    include: list[str] = []
-    live: list[LivePath] = []
 
 
 class Preview(Struct, frozen=True, kw_only=True):
@@ -295,10 +272,6 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
     on: list[str] = []
 
 
-class AskRetries(RetryPolicy, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A `RetryPolicy` that is asked for."""
-
-
 class Resources(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What each run of a job may use: `cpu` in cores (1.5), `memory` and `storage` (what it writes) in bytes.
 
@@ -308,86 +281,6 @@ class Resources(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cpu: float | None = None
     memory: int | None = None
     storage: int | None = None
-
-
-class CreateJob(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Freeze a notebook's project and environment and queue one run per combination.
-
-    The grid comes from, in this order: `grid_text` (the text of a parameters file, as the form has it), `grid_path`, the file
-    `<name>.parameters.json` beside the notebook unless `no_grid`. `parameters` (`{name: [values]}`) replace or add single keys.
-    `only` are combination numbers; empty means all. `time_limit` bounds a run, `cell_timeout` each cell, in seconds. `retries`: none given means one
-    more attempt, at once, of a run that was interrupted. `max_parallel` runs of the job at a time, 0: no limit of its own. `fail_fast`: the first
-    run that has failed for good ends the job.
-
-    `fork`: kernels may be forked from a warm process, where `preload` modules are imported beforehand and, if `learn_preload`, what the notebook
-    imports.
-    """
-
-    path: str
-    name: str = ""
-    description: str = ""
-    kernel: str = ""
-    project: str = ""
-    exclude: list[str] = []
-    include: list[str] = []
-    live: list[LivePath] = []
-    grid_text: str = ""
-    grid_path: str = ""
-    no_grid: bool = False
-    parameters: dict[str, list[Json]] = {}
-    only: list[int] = []
-    record: list[str] = []
-    output_dir: str = ""
-    time_limit: float | None = None
-    cell_timeout: float | None = None
-    accept_drift: bool = False
-    retries: AskRetries | None = None
-    priority: Priority = 0
-    max_parallel: MaxParallel = 0
-    fail_fast: bool = False
-    resources: Resources = Resources()
-    fork: bool = True
-    preload: list[str] = []
-    learn_preload: bool = True
-
-
-class ChangeJob(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What may be changed of a job that exists; null leaves it as it is. Jobs of a higher `priority` start first."""
-
-    name: str | None = None
-    description: str | None = None
-    priority: Priority | None = None
-    max_parallel: MaxParallel | None = None
-
-
-class AddRuns(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """More combinations for a job, on what was frozen for it. `parameters` and `only` as in `CreateJob`. A combination that the job has already is
-    refused, unless `duplicates`."""
-
-    grid_text: str = ""
-    parameters: dict[str, list[Json]] = {}
-    only: list[int] = []
-    duplicates: bool = False
-
-
-class Rerun(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which combinations of a job run again: those whose newest run has `failed`, `all` that have ended, or those of these run numbers."""
-
-    which: Literal["failed", "all"] | list[int] = "failed"
-
-
-class Extend(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Seconds that a run may take longer than its time limit, in addition to what it was given before."""
-
-    seconds: Annotated[float, msgspec.Meta(gt=0, le=MONTH)]
-
-
-class MoveRun(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Move a waiting run among those of the same priority: `before` another, or `to` the first or last place."""
-
-    run: str
-    before: str = ""
-    to: Literal["", "first", "last"] = ""
 
 
 class Job(Struct, frozen=True, kw_only=True):
@@ -534,14 +427,6 @@ class RunFile(Struct, frozen=True, kw_only=True):
 
 class RunFiles(Struct, frozen=True, kw_only=True):
     files: list[RunFile]
-
-
-class CopyFiles(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Copy files of a run into the project, or into the folder `to`. Existing files are refused unless `overwrite`."""
-
-    paths: list[str]
-    to: str = ""
-    overwrite: bool = False
 
 
 class CopiedFiles(Struct, frozen=True, kw_only=True):

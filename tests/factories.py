@@ -10,7 +10,8 @@ import nbformat
 from sqlalchemy import Connection
 
 from jupyter_jobs.lifecycle import FINAL, RunState
-from jupyter_jobs.model import Combination, CreateJob, Environment, KernelInfo, Progress, ProjectChoice, RunError, Snapshot
+from jupyter_jobs.model import Combination, Environment, KernelInfo, Progress, ProjectChoice, RunError, Snapshot
+from jupyter_jobs.requests import CreateJob
 from jupyter_jobs.store import jobs, runs, snapshots
 from jupyter_jobs.store.jobs import JobSpec, NewJob
 

@@ -26,7 +26,6 @@ from jupyter_jobs.errors import BadInput, JobsError, Unavailable
 from jupyter_jobs.grid import GridPoints, select
 from jupyter_jobs.model import (
     Combination,
-    CreateJob,
     Environment,
     EnvironmentPreview,
     Finding,
@@ -34,11 +33,11 @@ from jupyter_jobs.model import (
     KernelInfo,
     LivePath,
     Preview,
-    PreviewRequest,
     ProjectChoice,
     RetryPolicy,
     Snapshot,
 )
+from jupyter_jobs.requests import CreateJob, PreviewRequest
 from jupyter_jobs.retries import check_policy
 from jupyter_jobs.snapshot.environment import freeze_environment, preview_environment
 from jupyter_jobs.snapshot.kernels import kernel_for, resolve_kernel

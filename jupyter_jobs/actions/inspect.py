@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from jupyter_jobs import grid
 from jupyter_jobs.errors import BadInput
-from jupyter_jobs.model import Combinations, CombinationsRequest, CreateJob, Finding, GridFile, Inspection, KernelInfo
+from jupyter_jobs.model import Combinations, Finding, GridFile, Inspection, KernelInfo
+from jupyter_jobs.requests import CombinationsRequest, CreateJob
 from jupyter_jobs.snapshot import notebook as notebooks
 from jupyter_jobs.snapshot.kernels import kernel_for, list_kernels
 from jupyter_jobs.snapshot.project import choose_project

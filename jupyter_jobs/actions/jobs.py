@@ -11,7 +11,8 @@ from jupyter_jobs.actions.context import Context
 from jupyter_jobs.actions.prune import delete_requested, prune
 from jupyter_jobs.errors import BadInput, Conflict, JobsError, NotFound
 from jupyter_jobs.lifecycle import ACTIVE
-from jupyter_jobs.model import ChangeJob, EventList, Job, JobList
+from jupyter_jobs.model import EventList, Job, JobList
+from jupyter_jobs.requests import ChangeJob
 from jupyter_jobs.store import events as events_store
 from jupyter_jobs.store import jobs as store
 from jupyter_jobs.store import runs as runs_store

@@ -5,7 +5,8 @@ from __future__ import annotations
 from jupyter_jobs.actions.context import Context
 from jupyter_jobs.actions.jobs import tell_dispatcher
 from jupyter_jobs.actions.runs import find_run
-from jupyter_jobs.model import MoveRun, Queue
+from jupyter_jobs.model import Queue
+from jupyter_jobs.requests import MoveRun
 from jupyter_jobs.resources import usable_cores
 from jupyter_jobs.store import queue as store
 from jupyter_jobs.store.database import read, write

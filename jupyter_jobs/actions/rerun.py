@@ -15,7 +15,8 @@ from jupyter_jobs.actions.places import job_dir
 from jupyter_jobs.actions.runs import find_run
 from jupyter_jobs.errors import BadInput, Conflict, NotFound, Unavailable
 from jupyter_jobs.lifecycle import FINAL, RunState
-from jupyter_jobs.model import AddRuns, Combination, Finding, Job, Run
+from jupyter_jobs.model import Combination, Finding, Job, Run
+from jupyter_jobs.requests import AddRuns
 from jupyter_jobs.snapshot.nodes import Node
 from jupyter_jobs.snapshot.notebook import check_parameters, read_notebook
 from jupyter_jobs.store import jobs as store

@@ -19,7 +19,8 @@ from jupyter_jobs.actions.places import run_dir
 from jupyter_jobs.actions.runs import check_attempt, find_run
 from jupyter_jobs.errors import BadInput, Conflict, NotFound, TooLarge, Unavailable
 from jupyter_jobs.lifecycle import FINAL
-from jupyter_jobs.model import CopiedFiles, CopyFiles, LogLine, Run, RunFile, RunFiles, SnapshotView
+from jupyter_jobs.model import CopiedFiles, LogLine, Run, RunFile, RunFiles, SnapshotView
+from jupyter_jobs.requests import CopyFiles
 from jupyter_jobs.runner import capped, rundir
 from jupyter_jobs.runner.workspace import artifact_root
 from jupyter_jobs.snapshot.names import os_name

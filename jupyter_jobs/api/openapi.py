@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from jupyter_jobs import model
+from jupyter_jobs import model, requests
 from jupyter_jobs.api.table import Route
 from jupyter_jobs.version import __version__
 
@@ -49,7 +49,7 @@ def _components(routes: tuple[Route, ...]) -> Schema:
         structs += [struct for struct in (route.body, route.response) if isinstance(struct, type)]
     _, components = msgspec.json.schema_components(structs, ref_template=_REFERENCE)
     for name, schema in components.items():
-        described = getattr(model, name, None)
+        described = getattr(model, name, None) or getattr(requests, name, None)
         if "description" in schema and described is not None:
             schema["description"] = inspect.cleandoc(described.__doc__)
         if described is not None and issubclass(described, model.Struct) and not described.__struct_config__.forbid_unknown_fields:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from jupyter_jobs import model
+from jupyter_jobs import model, requests
 from jupyter_jobs.actions import create, inspect, jobs, runs
 from jupyter_jobs.actions.context import Context
 from jupyter_jobs.api.answers import Document, Stream, file_document
@@ -31,11 +31,11 @@ class InspectPath(Request, frozen=True, kw_only=True):
 
 
 class AskCombinations(Request, frozen=True, kw_only=True):
-    body: model.CombinationsRequest
+    body: requests.CombinationsRequest
 
 
 class AskPreview(Request, frozen=True, kw_only=True):
-    body: model.PreviewRequest
+    body: requests.PreviewRequest
 
 
 class ListJobs(Request, frozen=True, kw_only=True):
@@ -50,7 +50,7 @@ class ListJobs(Request, frozen=True, kw_only=True):
 
 
 class MakeJob(Request, frozen=True, kw_only=True):
-    body: model.CreateJob
+    body: requests.CreateJob
 
 
 class OneJob(Request, frozen=True, kw_only=True):
@@ -105,27 +105,27 @@ class AskQueue(Request, frozen=True, kw_only=True):
 
 
 class MoveInQueue(Request, frozen=True, kw_only=True):
-    body: model.MoveRun
+    body: requests.MoveRun
 
 
 class ChangeOneJob(Request, frozen=True, kw_only=True):
     job: str
-    body: model.ChangeJob
+    body: requests.ChangeJob
 
 
 class AddJobRuns(Request, frozen=True, kw_only=True):
     job: str
-    body: model.AddRuns
+    body: requests.AddRuns
 
 
 class RerunJob(Request, frozen=True, kw_only=True):
     job: str
-    body: model.Rerun
+    body: requests.Rerun
 
 
 class ExtendRun(Request, frozen=True, kw_only=True):
     run: str
-    body: model.Extend
+    body: requests.Extend
 
 
 class RunEvents(Request, frozen=True, kw_only=True):
@@ -162,7 +162,7 @@ class RunFilePath(Request, frozen=True, kw_only=True):
 
 class CopyRunFiles(Request, frozen=True, kw_only=True):
     run: str
-    body: model.CopyFiles
+    body: requests.CopyFiles
 
 
 class AllEvents(Request, frozen=True, kw_only=True):

@@ -11,7 +11,8 @@ from jupyter_jobs.cli.output import console, counts_text, print_findings, print_
 from jupyter_jobs.cli.run import exit_code, read_parameters, refuse_inside_run, wait
 from jupyter_jobs.client import Client, connect
 from jupyter_jobs.errors import BadInput
-from jupyter_jobs.model import AddRuns, Job
+from jupyter_jobs.model import Job
+from jupyter_jobs.requests import AddRuns
 
 
 def rerun(args: argparse.Namespace) -> int:

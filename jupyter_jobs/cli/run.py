@@ -17,7 +17,8 @@ from jupyter_jobs.client import Client, connect
 from jupyter_jobs.errors import BadInput, Conflict
 from jupyter_jobs.grid_values import check_values
 from jupyter_jobs.lifecycle import FINAL
-from jupyter_jobs.model import AskRetries, Combinations, CombinationsRequest, CreateJob, Job, LivePath, Resources
+from jupyter_jobs.model import Combinations, Job, LivePath, Resources
+from jupyter_jobs.requests import AskRetries, CombinationsRequest, CreateJob
 
 
 def run(args: argparse.Namespace) -> int:

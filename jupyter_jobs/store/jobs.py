@@ -31,7 +31,8 @@ from sqlalchemy.exc import IntegrityError
 from jupyter_jobs import retries
 from jupyter_jobs.errors import BadInput, Unavailable
 from jupyter_jobs.lifecycle import ACTIVE, FINAL, STATE_LETTERS, JobState, RunState, job_status
-from jupyter_jobs.model import CreateJob, Finding, IgnoredPath, Job, JobList, KernelInfo, LivePath, Page, ProjectChoice, RetryPolicy
+from jupyter_jobs.model import Finding, IgnoredPath, Job, JobList, KernelInfo, LivePath, Page, ProjectChoice, RetryPolicy
+from jupyter_jobs.requests import CreateJob
 from jupyter_jobs.store import events
 from jupyter_jobs.store.pages import beyond, bounded, token_of, values_of
 from jupyter_jobs.store.tables import jobs, runs

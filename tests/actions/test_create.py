@@ -16,7 +16,8 @@ from jupyter_jobs.actions import create, jobs, results, runs
 from jupyter_jobs.actions.places import job_dir
 from jupyter_jobs.actions.run_spec import RunFacts, make_run
 from jupyter_jobs.errors import BadInput, JobsError, NotFound, TooLarge, Unavailable
-from jupyter_jobs.model import AskRetries, CreateJob, LivePath, PreviewRequest, RetryPolicy
+from jupyter_jobs.model import LivePath, RetryPolicy
+from jupyter_jobs.requests import AskRetries, CreateJob, PreviewRequest
 from jupyter_jobs.runner import rundir
 from jupyter_jobs.settings import Jobs
 from jupyter_jobs.store import jobs as jobs_store

@@ -11,7 +11,8 @@ from jupyter_jobs.actions.places import job_dir, run_dir, runs_dir
 from jupyter_jobs.actions.prune import delete_requested, freezing, prune, remove_tree
 from jupyter_jobs.errors import BadInput, Conflict, NotFound
 from jupyter_jobs.lifecycle import RunState
-from jupyter_jobs.model import CreateJob, Job
+from jupyter_jobs.model import Job
+from jupyter_jobs.requests import CreateJob
 from jupyter_jobs.store import runs as runs_store
 from jupyter_jobs.store.database import write
 from tests.actions.conftest import World

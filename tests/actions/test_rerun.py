@@ -8,7 +8,8 @@ from jupyter_jobs.actions import create, jobs, rerun, runs
 from jupyter_jobs.actions.places import job_dir
 from jupyter_jobs.errors import BadInput, Conflict, JobsError, NotFound, Unavailable
 from jupyter_jobs.lifecycle import RunState
-from jupyter_jobs.model import AddRuns, ChangeJob, CreateJob, Job
+from jupyter_jobs.model import Job
+from jupyter_jobs.requests import AddRuns, ChangeJob, CreateJob
 from jupyter_jobs.store import jobs as jobs_store
 from jupyter_jobs.store.database import write
 from tests.actions.conftest import World

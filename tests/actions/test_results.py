@@ -11,7 +11,8 @@ from jupyter_jobs.actions import create, results
 from jupyter_jobs.actions.places import run_dir
 from jupyter_jobs.errors import BadInput, Conflict, NotFound, Unavailable
 from jupyter_jobs.lifecycle import RunState
-from jupyter_jobs.model import CopyFiles, CreateJob, RunFile
+from jupyter_jobs.model import RunFile
+from jupyter_jobs.requests import CopyFiles, CreateJob
 from jupyter_jobs.runner import rundir
 from jupyter_jobs.store import artifacts
 from jupyter_jobs.store.database import write

@@ -19,8 +19,9 @@ from jupyter_jobs.client import Client, connect
 from jupyter_jobs.errors import BadInput, Conflict, JobsError, NotFound, Unavailable
 from jupyter_jobs.lifecycle import RunState
 from jupyter_jobs.local import LocalTransport
-from jupyter_jobs.model import CombinationsRequest, CopyFiles, Job
+from jupyter_jobs.model import Job
 from jupyter_jobs.remote import HttpTransport, error_of, read_events
+from jupyter_jobs.requests import CombinationsRequest, CopyFiles
 from jupyter_jobs.settings import Jobs
 from jupyter_jobs.store import runs
 from tests.api.running import BASE, SECONDS, TOKEN, Dispatcher, Running

@@ -16,8 +16,8 @@ import pytest
 
 from jupyter_jobs.client import Client
 from jupyter_jobs.dispatcher.process import stop_dispatcher
-from jupyter_jobs.model import CreateJob
 from jupyter_jobs.remote import HttpTransport
+from jupyter_jobs.requests import CreateJob
 from jupyter_jobs.settings import Jobs
 from tests.api.running import TOKEN
 from tests.factories import notebook, tree_of, write_project

@@ -22,7 +22,8 @@ from jupyter_jobs.dispatcher import process
 from jupyter_jobs.dispatcher.service import serve
 from jupyter_jobs.dispatcher.socket import dispatcher_appeared, nudge, subscribe
 from jupyter_jobs.dispatcher.state import Limits
-from jupyter_jobs.model import Combination, CreateJob, Event, KernelInfo, ProjectChoice, Resources, RetryPolicy, Run, Snapshot
+from jupyter_jobs.model import Combination, Event, KernelInfo, ProjectChoice, Resources, RetryPolicy, Run, Snapshot
+from jupyter_jobs.requests import CreateJob
 from jupyter_jobs.settings import Jobs
 from jupyter_jobs.store import events, jobs, runs, snapshots
 from jupyter_jobs.store.database import read, write

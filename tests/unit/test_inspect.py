@@ -13,7 +13,7 @@ from sqlalchemy import create_engine
 from jupyter_jobs.actions.context import Context, Located, in_place
 from jupyter_jobs.actions.inspect import expand_combinations, grid_points, inspect_notebook
 from jupyter_jobs.errors import BadInput, NotFound
-from jupyter_jobs.model import CombinationsRequest
+from jupyter_jobs.requests import CombinationsRequest
 from jupyter_jobs.settings import Jobs
 
 

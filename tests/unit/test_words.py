@@ -11,7 +11,7 @@ from jupyter_jobs.cli import build_parser, duration
 from jupyter_jobs.cli.run import retries
 from jupyter_jobs.errors import BadInput
 from jupyter_jobs.magic import COMMANDS, read_line
-from jupyter_jobs.model import AskRetries
+from jupyter_jobs.requests import AskRetries
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("1.5", 1.5), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("2d", 172800), ("1m30s", 90)])

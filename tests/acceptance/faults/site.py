@@ -21,8 +21,9 @@ import psutil
 
 from jupyter_jobs.client import Client
 from jupyter_jobs.dispatcher.process import stop_dispatcher
-from jupyter_jobs.model import CreateJob, Job, LivePath
+from jupyter_jobs.model import Job, LivePath
 from jupyter_jobs.remote import HttpTransport
+from jupyter_jobs.requests import CreateJob
 from jupyter_jobs.settings import Jobs
 from tests.acceptance.place import ROOT
 

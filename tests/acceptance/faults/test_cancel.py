@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from jupyter_jobs.client import Client
-from jupyter_jobs.model import CreateJob, LivePath, Run
+from jupyter_jobs.model import LivePath, Run
+from jupyter_jobs.requests import CreateJob
 from tests.acceptance.faults.site import Site, made_site
 from tests.acceptance.faults.victims import OF_A_RUN, found_in
 
