@@ -1,9 +1,9 @@
 """`python -m jupyter_jobs.runner.forkserver CONTROL_FD SOCKET_DIR MEMORY [SCRIPT]`: a warm process that forks runners. Linux only.
 
 The local backend starts one and speaks to it over CONTROL_FD (a Unix socket; messages as `kernelserver.send` writes them): `{"run": RUN_DIR}` is
-answered by `{"run", "pid", "started"}` (`processes.started`) or `{"run", "error"}`, and later by `{"ended": pid, "status": n}` (negative: a signal).
-A runner is forked with a socket of its own, on which it may ask for a kernel server, `{"key", "command", "env", "place"}`, and gets `{"path"}`: this
-process starts kernel servers, one per key, and closes the least recently used when together they hold more than MEMORY bytes or unasked for long.
+answered by `{"run", "pid", "started"}` or `{"run", "error"}`, and later by `{"ended": pid, "status": n}` (negative: a signal). A runner is forked
+with a socket of its own, on which it may ask for a kernel server, `{"key", "command", "env", "place"}`, and gets a connection to one: this process
+starts kernel servers, one per key, and closes the least recently used when together they hold more than MEMORY bytes or nobody asked for long.
 
 SCRIPT is run instead of our runner, with the run directory as its argument.
 
@@ -18,6 +18,7 @@ import json
 import os
 import runpy
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
@@ -37,11 +38,11 @@ MODULES = ("jupyter_jobs.runner.__main__", "jupyter_jobs.runner.execute", "jupyt
 
 @dataclass
 class KernelServer:
-    """A kernel server under way: its process, the socket it listens on, and the pipe whose end tells it to end."""
+    """A kernel server under way: its process, the socket through which it is handed connections (whose end tells it to end), and its own files."""
 
     process: subprocess.Popen[bytes]
-    path: str
-    life: int
+    door: socket.socket
+    files: Path | None
     asked: float = field(default_factory=time.monotonic)
 
 
@@ -153,45 +154,46 @@ class ForkServer:
             send(channel, {"error": str(error)})
             return
         server.asked = time.monotonic()
-        send(channel, {"path": server.path})
+        mine, theirs = socket.socketpair()
+        with mine, theirs:
+            try:
+                kernelserver.hand_in(server.door, theirs)
+                kernelserver.send(channel, {"server": server.process.pid}, [mine.fileno()])
+            except OSError as error:
+                send(channel, {"error": str(error)})
 
     def start(self, wanted: dict[str, Any]) -> KernelServer:
         self.make_room()
-        path = str(self.sockets / f"f{os.getpid()}-{wanted['key'][:12]}")
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        life = os.pipe()
-        with listening, contextlib.ExitStack() as opened:
-            Path(path).unlink(missing_ok=True)
-            listening.bind(path)
-            listening.listen(128)
+        mine, theirs = socket.socketpair()
+        files: Path | None = None
+        with theirs, contextlib.ExitStack() as opened:
             # opened here: in its own place these files may be of another version
             sources = [opened.enter_context(Path(str(module.__file__)).open("rb")).fileno() for module in (kernelserver, namespace)]
-            passed = [*sources, listening.fileno(), life[0]]
+            passed = [*sources, theirs.fileno()]
             python, flags = wanted["command"][0], wanted["command"][1:]
             command = [python, *flags, "-c", kernelserver.BOOTSTRAP, *map(str, passed)]
             if wanted["place"]:
-                descriptor, name = tempfile.mkstemp(prefix="f", dir=self.sockets)
-                with os.fdopen(descriptor, "w") as file:
-                    json.dump({**wanted["place"], "hold": True}, file)
-                command = [sys.executable, "-I", str(namespace.__file__), name, "--", *command]
+                files = Path(tempfile.mkdtemp(prefix=f"f{os.getpid()}-", dir=self.sockets))
+                place = files / "place.json"
+                place.write_text(json.dumps({**wanted["place"], "hold": True}))
+                command = [sys.executable, "-I", str(namespace.__file__), str(place), "--", *command]
             try:
                 process = subprocess.Popen(
                     command, env=wanted["env"], cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=passed, start_new_session=True
                 )
             except OSError:
-                os.close(life[1])
+                mine.close()
                 raise
-            finally:
-                os.close(life[0])
-        server = KernelServer(process, path, life[1])
+        server = KernelServer(process, mine, files)
         self.servers[wanted["key"]] = server
         return server
 
     def close(self, key: str) -> None:
         """Let go of a kernel server: it ends when its last kernel has."""
         server = self.servers.pop(key)
-        Path(server.path).unlink(missing_ok=True)
-        os.close(server.life)
+        server.door.close()
+        if server.files:
+            shutil.rmtree(server.files, ignore_errors=True)
 
     def close_unused(self) -> None:
         limit = time.monotonic() - UNUSED_SECONDS
@@ -210,11 +212,11 @@ class ForkServer:
 
 
 def remove_stale(sockets: Path) -> None:
-    """Remove the sockets of kernel servers whose fork server was killed, and with it the only one who knew them."""
+    """Remove the files of kernel servers whose fork server was killed, and with it the only one who knew them."""
     for path in sockets.glob("f*-*"):
         pid = path.name[1:].partition("-")[0]
         if pid.isdigit() and not Path("/proc", pid).exists():
-            path.unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def resident(pid: int) -> int:
@@ -251,7 +253,7 @@ def run(server: ForkServer, forked: Forked, script: str = "") -> int:
             key.fileobj.close()
     server.selector.close()
     for kernel_server in server.servers.values():
-        os.close(kernel_server.life)
+        kernel_server.door.close()
     for descriptor in server.wakeup:
         os.close(descriptor)
     os.setsid()

@@ -1,10 +1,10 @@
 """A warm Python kernel that forks: one per kernel environment, in that environment's own Python. Standard library only.
 
-    python … -c BOOTSTRAP SERVER_FD NAMESPACE_FD LISTEN_FD LIFE_FD
+    python … -c BOOTSTRAP SERVER_FD NAMESPACE_FD DOOR_FD
 
-ipykernel is imported once; each connection on LISTEN_FD (a Unix socket) asks for one kernel and is served by two processes: the *keeper*, a session
-of its own that enters the run's mount namespace and is the parent of whatever the run leaves behind, and the *kernel*, its child. A request is
-four bytes of length (big endian) and JSON, with the descriptors of the kernel's stdout and stderr beside it:
+ipykernel is imported once; each connection that is handed in through DOOR_FD (a Unix socket) asks for one kernel and is served by two processes:
+the *keeper*, a session of its own that enters the run's mount namespace and is the parent of whatever the run leaves behind, and the *kernel*, its
+child. A request is four bytes of length (big endian) and JSON, with the descriptors of the kernel's stdout and stderr beside it:
 
     {"argv": ["-f", "/…/kernel.json"], "env": {}, "place": {namespace SPEC or null}, "cwd": "/…", "path": ["/…"], "preload": ["pandas"]}
 
@@ -13,7 +13,7 @@ Answers are lines of JSON: `{"refused": why}` (nothing was forked), `{"failed": 
 (negative: a signal), and after it, when no process of the run is left, `{"clear": true, "cpu": seconds}` (of all of them). Whoever asked closes the
 connection, or sends a byte, to have all processes of the run killed.
 
-The server ends when LIFE_FD is closed and no keeper lives.
+The server ends when DOOR_FD is closed and no keeper lives.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ with open(int(sys.argv[1])) as file: exec(compile(file.read(), 'kernelserver.py'
 space['main']([int(argument) for argument in sys.argv[2:]])
 """
 
+PATIENCE = 10.0
+"""Seconds that a request, once it is announced, may take to come."""
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
@@ -160,10 +162,9 @@ def _try_import(name: str) -> int:
 class Server:
     """Takes requests, forks, and between requests imports what was asked for."""
 
-    def __init__(self, namespace: ModuleType, listening: socket.socket, life: int) -> None:
+    def __init__(self, namespace: ModuleType, door: socket.socket) -> None:
         self.namespace = namespace
-        self.listening = listening
-        self.life = life
+        self.door = door
         self.alive = True
         self.keepers: set[int] = set()
         self.wanted: list[str] = []
@@ -178,21 +179,30 @@ class Server:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def serve(self) -> None:
-        """Until LIFE_FD is closed and all keepers have ended."""
+        """Until DOOR_FD is closed and all keepers have ended."""
         while self.alive or self.keepers:
             watched: list[Any] = [self.wakeup[0]]
             if self.alive:
-                watched += [self.life, self.listening]
+                watched.append(self.door)
             ready, _, _ = select.select(watched, [], [])
             if self.wakeup[0] in ready:
                 os.read(self.wakeup[0], 512)
                 self.reap()
-            if self.life in ready:
-                self.alive = False
-                self.listening.close()
-            elif self.listening in ready:
-                self.answer(self.listening.accept()[0])
+            if self.door in ready:
+                connection = next_connection(self.door)
+                if connection is None:
+                    self.shut()
+                else:
+                    self.answer(connection)
             self.preload()
+        if self.trying:
+            # an import that never comes back
+            kill_tree(self.trying[0])
+
+    def shut(self) -> None:
+        """Take no more requests."""
+        self.alive = False
+        self.door.close()
 
     def reap(self) -> None:
         """Take in what has ended. A child that we did not fork is an orphan of a keeper that was killed: it goes too."""
@@ -224,17 +234,18 @@ class Server:
                 self.imported.append(name)
             if not _threads_explained():
                 # forked kernels would lack these threads: no more of them from here
-                self.alive = False
-                self.listening.close()
+                self.shut()
             settle()
 
     def preload(self) -> None:
         if self.trying or not self.wanted or not self.alive:
             return
         name = self.wanted.pop(0)
+        me = os.getpid()
         pid = os.fork()
         if pid == 0:
-            os._exit(_try_import(name))
+            self.namespace.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            os._exit(_try_import(name) if os.getppid() == me else 1)
         self.trying = pid, name
 
     def answer(self, connection: socket.socket) -> None:
@@ -268,7 +279,7 @@ class Server:
     def forget(self) -> None:
         """In a forked process: let go of what is the server's."""
         signal.set_wakeup_fd(-1)
-        for descriptor in (self.listening.detach(), self.life, *self.wakeup):
+        for descriptor in (self.door.detach(), *self.wakeup):
             os.close(descriptor)
 
 
@@ -412,6 +423,25 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
     return json.loads(_more(connection, length)), descriptors
 
 
+def next_connection(door: socket.socket) -> socket.socket | None:
+    """The connection that was handed in through the door; None when that is closed."""
+    try:
+        _, ancillary, _, _ = door.recvmsg(1, socket.CMSG_SPACE(4))
+    except OSError:
+        return None
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            connection = socket.socket(fileno=struct.unpack("i", content[:4])[0])
+            connection.settimeout(PATIENCE)
+            return connection
+    return None
+
+
+def hand_in(door: socket.socket, connection: socket.socket) -> None:
+    """Pass a connection through the door. Raises OSError when nobody is behind it."""
+    door.sendmsg([b"c"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", connection.fileno()))])
+
+
 def split(data: bytes) -> tuple[list[dict[str, Any]], bytes]:
     """The whole messages at the start of what was received so far, and the rest."""
     messages = []
@@ -499,7 +529,7 @@ def settle() -> None:
 
 def main(arguments: list[int]) -> None:
     """Serve on the descriptors that the command line names."""
-    source, listening, life = arguments
+    source, door = arguments
     from types import ModuleType
 
     namespace = ModuleType("jupyter_jobs_namespace")
@@ -511,7 +541,7 @@ def main(arguments: list[int]) -> None:
     namespace.prctl(_PR_SET_CHILD_SUBREAPER, 1)
     _import_kernel()
     settle()
-    server = Server(namespace, socket.socket(fileno=listening), life)
+    server = Server(namespace, socket.socket(fileno=door))
     try:
         server.serve()
         return

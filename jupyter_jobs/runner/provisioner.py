@@ -178,14 +178,16 @@ async def fork(forking: Forking, env: Mapping[str, str], cwd: str, descriptors: 
     try:
         kernelserver.send(forking.channel, server_of(forking))
         # it answers at once, unless it has gone
-        answer, _ = kernelserver.receive(forking.channel)
+        answer, given = kernelserver.receive(forking.channel)
     except (OSError, ValueError) as error:
         raise NotForked("the fork server has gone") from error
     if "error" in answer:
         raise NotForked(f"no kernel server could be started: {answer['error']}")
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    if not given:
+        raise NotForked("the fork server gave no connection to a kernel server")
+    # handed over, with no name that a run could find: whoever can ask a kernel server gets processes that are in no run's place
+    connection = socket.socket(fileno=given[0])
     try:
-        connection.connect(answer["path"])
         request = {
             "argv": forking.arguments,
             "env": dict(env),

@@ -45,6 +45,26 @@ time.sleep(0.5)
 """
 
 
+ASKS = """
+import glob, json, os, socket, struct
+answered = []
+body = json.dumps({{"argv": [], "env": {{}}, "place": None, "cwd": "/", "path": [], "preload": []}}).encode()
+for path in glob.glob({sockets!r} + "/**", recursive=True):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
+        door.settimeout(5)
+        try:
+            door.connect(path)
+            reader, writer = os.pipe()
+            rights = struct.pack("2i", writer, writer)
+            door.sendmsg([struct.pack(">I", len(body))], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+            door.sendall(body)
+            if b'"keeper"' in door.recv(1000):
+                answered.append(os.path.basename(path))
+        except OSError:
+            pass
+"""
+
+
 @pytest.fixture(autouse=True)
 def needs_overlays(place: Place) -> None:
     """Where runs work on copies there is no namespace that could keep them from the store."""
@@ -66,6 +86,14 @@ def test_a_forged_result_is_not_believed(place: Place, project: Path) -> None:
     assert run["state"] == "failed"
     assert run["error"]["code"] == "interrupted"  # type: ignore[index]
     assert run["records"] == {}
+
+
+def test_a_run_gets_no_process_outside_its_own_place(place: Place, project: Path) -> None:
+    """A warm kernel server forks processes that are in no run's place yet: a run must find none that listens to it."""
+    asks = write_notebook(project / "asks.ipynb", ASKS.format(sockets=place.variables["XDG_RUNTIME_DIR"]), "found = answered")
+    job = place.json("run", asks, "--record", "found", "--wait")
+    [run] = place.runs(str(job["id"]))
+    assert (run["state"], run["records"]) == ("complete", {"found": []})
 
 
 def test_no_daemon_outlives_its_run(place: Place, project: Path) -> None:
