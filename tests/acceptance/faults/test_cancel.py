@@ -35,9 +35,9 @@ def test_a_cell_that_ignores_signals_daemonises_and_holds_a_lock(tmp_path: Path,
     lock.parent.mkdir()
     with made_site(tmp_path / "site", number=4, **settings) as site, site.client() as client:
         run = _begin(site, client, lock)
-        # the runner carries the mark's family; what has washed its environment is known by its argument
-        sleeping = [process for process in psutil.process_iter(["cmdline"]) if process.info["cmdline"] == ["sleep", site.seconds]]
-        assert len(sleeping) == 2
+        # setsid -f has ended before its child becomes sleep
+        while len(sleeping := _sleeping(site)) < 2:
+            assert client.run(run).status == "running"
         client.cancel_run(run)
         assert client.wait(run.rpartition("-")[0]).status == "canceled"
         assert not [process for process in sleeping if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
@@ -50,6 +50,11 @@ def test_a_cell_that_ignores_signals_daemonises_and_holds_a_lock(tmp_path: Path,
         assert ended.ended_at is not None
         assert "Canceled" in client.notebook(run).decode()
         site.close()
+
+
+def _sleeping(site: Site) -> list[psutil.Process]:
+    """What has washed its environment is known by its argument."""
+    return [process for process in psutil.process_iter(["cmdline"]) if process.info["cmdline"] == ["sleep", site.seconds]]
 
 
 def _begin(site: Site, client: Client, lock: Path) -> str:
