@@ -18,9 +18,11 @@ The server ends when DOOR_FD is closed and no keeper lives.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import importlib
+import io
 import json
 import os
 import select
@@ -34,7 +36,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
-    from typing import Any
+    from typing import Any, NoReturn
 
 BOOTSTRAP = """
 import sys
@@ -385,10 +387,43 @@ def become(connection: socket.socket, request: dict[str, Any], descriptors: list
     # 1: no thread that looks every second whether the parent lives, and no advice for terminals. The keeper's end kills us at once
     application: Any = IPKernelApp.instance(parent_handle=1)
     application.initialize()
+    threads = set(sys._current_frames())
+    modules = set(sys.modules)
     say(connection, ready=True)
     connection.close()
     application.start()
-    sys.exit(0)
+    leave(threads, modules)
+
+
+def leave(threads: set[int], modules: set[str]) -> NoReturn:
+    """End as `sys.exit(0)` does, but do not take apart what was there before the run: copying those pages costs more than the kernel's start.
+
+    Threads of `threads` are ipykernel's own. As at any interpreter's end: other threads are waited for, exit handlers run, what the run's code holds and
+    what `modules` does not name is let go of, files are flushed, and then the C library's exit handlers run. Where a thread of the run goes on, the
+    interpreter ends as always, because it stops such threads first.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    if set(sys._current_frames()) - threads:
+        sys.exit(0)
+    atexit._run_exitfuncs()
+    for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+        vars(sys).pop(name, None)
+    kept = [module for name, module in list(sys.modules.items()) if name not in modules or name == "__main__"]
+    for module in reversed(kept):
+        getattr(module, "__dict__", {}).clear()
+    del kept
+    gc.collect()
+    # layers above a file first
+    for kinds in (io.TextIOWrapper,), (io.BufferedWriter, io.BufferedRandom):
+        for found in gc.get_objects():
+            if issubclass(type(found), kinds):
+                try:
+                    found.flush()
+                except (OSError, ValueError):
+                    continue
+    # the interpreter's lock stays with this thread: no other may run into what C libraries take apart
+    ctypes.PyDLL(None).exit(0)
+    os._exit(0)
 
 
 def reseed() -> None:

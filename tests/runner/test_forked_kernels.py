@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -312,6 +313,63 @@ def test_imports():
 
 
 # -- ends --------------------------------------------------------------------------------------------------------------
+
+LEAVES = """
+import atexit, gzip, os, sys, threading, time, types, weakref
+sys.path.insert(0, os.getcwd())
+import mine
+def left(name, mode="w", kind=open):
+    file = kind(os.path.join(where, name), mode)
+    file.write("held" if "b" not in mode else b"held")
+    return file
+plain, packed, both = left("plain"), left("packed", "wb", gzip.open), left("both", "w+")
+mine.file = left("module")
+mine.packed = left("module-packed", "wb", gzip.open)
+sys.late = left("in-sys")
+circle = [left("circle")]; circle.append(circle)
+class Last:
+    def __init__(self, name): self.path = os.path.join(where, name)
+    def __del__(self, open=open):
+        with open(self.path, "w") as file: file.write("__del__")
+last = Last("global")
+mine.last = Last("module-global")
+around = Last("around"); around.me = around
+def error():
+    kept = Last("traceback")
+    raise ValueError
+weakref.finalize(mine, left("finalizer").close)
+atexit.register(lambda: left("atexit").write(str(sorted(each for each in globals() if each == "plain"))))
+def later():
+    time.sleep(0.3)
+    left("thread")
+threading.Thread(target=later).start()
+import logging
+logging.getLogger("x").addHandler(handler := logging.FileHandler(os.path.join(where, "log")))
+logging.getLogger("x").warning("logged")
+import concurrent.futures
+pool = concurrent.futures.ThreadPoolExecutor()
+pool.submit(later)
+"""
+DAEMON = "import threading, time\nthreading.Thread(target=lambda sleep=time.sleep: [sleep(0.001) for _ in iter(int, 1)], daemon=True).start()\n"
+
+
+@pytest.mark.parametrize("more", ["", DAEMON], ids=["alone", "daemon thread"])
+@pytest.mark.parametrize("failing", [False, True])
+def test_what_a_run_left_open_is_written_as_at_any_python_s_end(prepare, tmp_path, more, failing):
+    left = []
+    for fork in (True, False):
+        where = tmp_path / f"left{fork}"
+        where.mkdir()
+        cells = [code(f"where = {str(where)!r}\n{more}{LEAVES}"), *([code("error()")] if failing else [])]
+        run = prepare(cells, files={"mine.py": ""}, fork=fork, workspace={"mode": "copy"})
+        result = run.start().wait()
+        assert (result.state, result.kernel_exit) == ("failed" if failing else "complete", 0), result.error
+        assert result.ways["kernel"].by == ("fork" if fork else "spawn")
+        left.append({file.name: gzip.open(file).read() if "packed" in file.name else file.read_bytes() for file in where.iterdir()})
+        assert "gnored" not in run.said("stderr") and "threading" not in run.said("stderr")
+    assert left[0] == left[1]
+    assert len(left[1]) == 14
+
 
 BUSY = """
 import os, subprocess, sys
