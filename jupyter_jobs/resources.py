@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Iterator
@@ -78,14 +79,23 @@ def threads_per_run(configured: int, cores: int, parallel: int, asked: float | N
     return configured or (math.ceil(asked) if asked else max(1, cores // max(1, parallel)))
 
 
-def cgroups(proc: Path, controller: str) -> Iterator[Path]:
+def cgroups(proc: Path, controller: str) -> tuple[Path, ...]:
     """The directories of this process's cgroup and all above it for `controller`, innermost first. Nothing where there are no cgroups."""
     try:
-        memberships = (proc / "self" / "cgroup").read_text().splitlines()
-        mounts = [line.split() for line in (proc / "self" / "mountinfo").read_text().splitlines()]
+        return _cgroups(proc, controller, (proc / "self" / "cgroup").read_text())
     except OSError:
-        return
-    for line in memberships:
+        return ()
+
+
+# asked before each start of a run: as long as we stay in our group, its directories stay the same
+@functools.lru_cache(16)
+def _cgroups(proc: Path, controller: str, memberships: str) -> tuple[Path, ...]:
+    mounts = [line.split() for line in (proc / "self" / "mountinfo").read_text().splitlines()]
+    return tuple(_found(mounts, controller, memberships))
+
+
+def _found(mounts: list[list[str]], controller: str, memberships: str) -> Iterator[Path]:
+    for line in memberships.splitlines():
         _, _, rest = line.partition(":")
         controllers, _, inside = rest.partition(":")
         for fields in mounts:

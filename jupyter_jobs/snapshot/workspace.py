@@ -187,8 +187,7 @@ def _links(project: str, tree: Path, wanted: Iterable[str]) -> list[Link]:
     links: dict[str, Link] = {}
     for path in wanted:
         for place in (Path(path), *Path(path).parents) if path else ():
-            inside = f"{os.path.realpath(place.parent)}/{place.name}"
-            if place.is_symlink() and inside.startswith(project + "/"):
+            if place.is_symlink() and (inside := f"{os.path.realpath(place.parent)}/{place.name}").startswith(project + "/"):
                 relative = inside.removeprefix(project + "/")
                 if not _in_environment(Path(project), relative) and not os.path.lexists(tree / relative):
                     links[relative] = Link(path=relative, target=str(place.readlink()))
