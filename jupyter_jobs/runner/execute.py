@@ -313,7 +313,9 @@ class Execution:
             raise RunFailed(failures.kernel_not_started(self.spec, f"it did not answer within {START_TIMEOUT:g} s", kernel.tail()))
         self._keep_to_cores()
         client.nb.metadata["language_info"] = info.get("language_info", {})
-        if is_python(self.spec):
+        if kernel.forked and kernel.forked.ready.done():
+            self._raw.repeated = kernel.forked.ready.result()
+        elif is_python(self.spec):
             self._raw.repeated = await ask.repeats_raw_output()
 
     @property

@@ -274,9 +274,13 @@ def warm_up() -> None:
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     for name in MODULES:
         importlib.import_module(name)
+    import msgspec
     import nbformat
     from papermill.parameterize import parameterize_notebook
 
+    for kind in (rundir.RunSpec, rundir.Limits, rundir.Identity):
+        with contextlib.suppress(msgspec.ValidationError):
+            msgspec.json.decode(b"{}", type=kind)
     for minor in (4, 5):
         notebook = nbformat.v4.new_notebook(nbformat_minor=minor)  # type: ignore[no-untyped-call]
         nbformat.validate(notebook)

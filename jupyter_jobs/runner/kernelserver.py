@@ -9,7 +9,8 @@ child. A request is four bytes of length (big endian) and JSON, with the descrip
     {"argv": ["-f", "/…/kernel.json"], "env": {}, "place": {namespace SPEC or null}, "cwd": "/…", "path": ["/…"], "preload": ["pandas"]}
 
 Answers are lines of JSON: `{"refused": why}` (nothing was forked), `{"failed": {"step", "path", "errno", "message"}}` (the namespace),
-`{"pid", "keeper", "imported"}`, `{"ready": true}` (its sockets are bound), `{"ended": status, "memory": bytes, "cpu": seconds}`
+`{"pid", "keeper", "imported"}`, `{"ready": true, "repeats": true}` (its sockets are bound; what is written to descriptors 1 and 2
+also comes as messages), `{"ended": status, "memory": bytes, "cpu": seconds}`
 (negative: a signal), and after it, when no process of the run is left, `{"clear": true, "cpu": seconds}` (of all of them). Whoever asked closes the
 connection, or sends a byte, to have all processes of the run killed.
 
@@ -56,6 +57,7 @@ _MODULES = """
 ipykernel.kernelapp ipykernel.ipkernel ipykernel.zmqshell ipykernel.displayhook ipykernel.comm ipykernel.compiler ipykernel.subshell_manager
 ipykernel.debugger comm IPython.core.debugger IPython.core.completerlib IPython.core.oinspect IPython.utils.wildcard pdb bdb cmd faulthandler
 tornado.platform.asyncio zmq.eventloop.zmqstream jupyter_client.session jupyter_client.connect jupyter_client.localinterfaces
+IPython.core.logger IPython.extensions.storemagic unicodedata
 """
 
 _OPENBLAS = ("openblas_get_num_threads", "openblas_get_num_threads64_", "scipy_openblas_get_num_threads", "scipy_openblas_get_num_threads64_")
@@ -389,18 +391,21 @@ def become(connection: socket.socket, request: dict[str, Any], descriptors: list
     application.initialize()
     threads = set(sys._current_frames())
     modules = set(sys.modules)
-    say(connection, ready=True)
+    # so that what was said while it started is not taken for the first cell's
+    sys.stdout.flush()
+    sys.stderr.flush()
+    say(connection, ready=True, repeats=getattr(sys.stdout, "_original_stdstream_copy", None) is not None)
     connection.close()
     application.start()
     leave(threads, modules)
 
 
 def leave(threads: set[int], modules: set[str]) -> NoReturn:
-    """End as `sys.exit(0)` does, but do not take apart what was there before the run: copying those pages costs more than the kernel's start.
+    """End as `sys.exit(0)` does, but do not take apart what was there before the run: to copy all those pages takes as long as to run some notebooks.
 
-    Threads of `threads` are ipykernel's own. As at any interpreter's end: other threads are waited for, exit handlers run, what the run's code holds and
-    what `modules` does not name is let go of, files are flushed, and then the C library's exit handlers run. Where a thread of the run goes on, the
-    interpreter ends as always, because it stops such threads first.
+    Threads of `threads` are ipykernel's own. As at any interpreter's end other threads are waited for, exit handlers run, what the run's code holds
+    and what `modules` does not name is let go of, files are flushed, and then the C library's exit handlers run. Where a thread of the run goes on,
+    the interpreter ends as always, because it stops such threads first.
     """
     threading._shutdown()  # type: ignore[attr-defined]
     if set(sys._current_frames()) - threads:

@@ -69,7 +69,8 @@ class ForkedKernel:
         loop = asyncio.get_running_loop()
         self.started: asyncio.Future[str] = loop.create_future()
         """Done when it has a process (empty), or none was forked (why)."""
-        self.ready: asyncio.Future[None] = loop.create_future()
+        self.ready: asyncio.Future[bool] = loop.create_future()
+        """Done when its sockets are bound: whether what is written to descriptors 1 and 2 also comes as messages."""
         self.ended: asyncio.Future[int] = loop.create_future()
         self.clear: asyncio.Future[bool] = loop.create_future()
         """Done when no process of the run is left; False if the keeper was killed and cannot say."""
@@ -102,7 +103,7 @@ class ForkedKernel:
         elif "refused" in said:
             _tell(self.started, said["refused"])
         elif "ready" in said:
-            _tell(self.ready, None)
+            _tell(self.ready, said["repeats"])
         elif "ended" in said:
             self.memory, self.cpu = said["memory"], said["cpu"]
             self.returncode = said["ended"]
