@@ -32,11 +32,12 @@ import socket
 import struct
 import sys
 import threading
+import weakref
+from types import ModuleType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import ModuleType
     from typing import Any, NoReturn
 
 BOOTSTRAP = """
@@ -413,10 +414,14 @@ def leave(threads: set[int], modules: set[str]) -> NoReturn:
     atexit._run_exitfuncs()
     for name in ("last_type", "last_value", "last_traceback", "last_exc"):
         vars(sys).pop(name, None)
-    kept = [module for name, module in list(sys.modules.items()) if name not in modules or name == "__main__"]
-    for module in reversed(kept):
-        getattr(module, "__dict__", {}).clear()
-    del kept
+    vars(sys.modules["__main__"]).clear()
+    gc.collect()
+    # as the interpreter does it: modules end by themselves where they can, so that what is in them finds what it needs
+    left = [weakref.ref(sys.modules.pop(name)) for name in list(sys.modules) if name not in modules and type(sys.modules[name]) is ModuleType]
+    gc.collect()
+    for reference in reversed(left):
+        if (module := reference()) is not None:
+            vars(module).clear()
     gc.collect()
     # layers above a file first
     for kinds in (io.TextIOWrapper,), (io.BufferedWriter, io.BufferedRandom):
@@ -570,8 +575,6 @@ def settle() -> None:
 def main(arguments: list[int]) -> None:
     """Serve on the descriptors that the command line names."""
     source, door = arguments
-    from types import ModuleType
-
     namespace = ModuleType("jupyter_jobs_namespace")
     with open(source) as file:
         exec(compile(file.read(), "namespace.py", "exec"), namespace.__dict__)
