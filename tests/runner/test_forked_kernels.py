@@ -361,12 +361,7 @@ def test_what_a_run_left_open_is_written_as_at_any_python_s_end(prepare, tmp_pat
         where = tmp_path / f"left{fork}"
         where.mkdir()
         cells = [code(f"where = {str(where)!r}\n{more}{LEAVES}"), *([code("error()")] if failing else [])]
-        run = prepare(
-            cells,
-            files={"mine.py": ""},
-            fork=fork,
-            workspace={"mode": "copy"},
-        )
+        run = prepare(cells, files={"mine.py": ""}, fork=fork, workspace={"mode": "copy"})
         result = run.start().wait()
         assert (result.state, result.kernel_exit) == ("failed" if failing else "complete", 0), result.error
         assert result.ways["kernel"].by == ("fork" if fork else "spawn")
