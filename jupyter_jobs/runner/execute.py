@@ -10,12 +10,10 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from queue import Empty
 from typing import Any, Literal
 
 import nbformat
-import zmq
-from nbclient.exceptions import CellExecutionComplete, CellExecutionError, DeadKernelError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillException
 from papermill.execute import prepare_notebook_metadata, remove_error_markers
@@ -23,11 +21,11 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from jupyter_jobs.runner import clock, confine, failures, namespace, notebook, processes, questions, records, rundir
+from jupyter_jobs.runner.client import CellClient
 from jupyter_jobs.runner.failures import MemoryFacts, Place, RunFailed
 from jupyter_jobs.runner.kernel import RunKernel, is_ipykernel, is_python
 from jupyter_jobs.runner.log import Journal, Stream
 from jupyter_jobs.runner.outcome import Outcome, Stopped
-from jupyter_jobs.runner.outputs import BoundedClient
 from jupyter_jobs.runner.raw import RawOutput
 from jupyter_jobs.runner.rundir import CellRef, RunError, RunSpec
 from jupyter_jobs.runner.usage import Breach, Usage, family_of
@@ -39,92 +37,6 @@ START_TIMEOUT = 120.0
 SHUTDOWN_TIMEOUT = 15.0
 """Seconds that a kernel may take to end by itself after the last cell, for its exit handlers. ipykernel sometimes waits 10 s for its own threads."""
 SAVE_INTERVAL = 3.0
-HEAR_OUT_TIMEOUT = 1.0
-"""Seconds to wait for the end of the connection to a kernel that has ended: a process that it forked may keep it open."""
-
-
-class CellClient(BoundedClient):
-    """papermill's client, which also writes down outputs as they come, and learns of the kernel's end at once."""
-
-    def __init__(self, execution: Execution, nb_man: Any, kernel: RunKernel) -> None:
-        # an idle message that is late is no failure of the cell; the kernel's end is seen without it
-        super().__init__(nb_man, km=kernel, raise_on_iopub_timeout=False, iopub_timeout=60, on_cell_executed=self._executed)
-        self.execution = execution
-        self.max_stream = execution.spec.max_stream_bytes
-        self.reply: dict[str, Any] = {}
-        self.cell_of_request: dict[str, int] = {}
-        self.look: asyncio.Future[int] | None = None
-        self._monitor: Any = None
-
-    def connect(self, kernel: RunKernel) -> None:
-        """Open the channels to the kernel, and learn when it has closed its own end."""
-        self.kc = kernel.client(context=kernel.context)
-        self.kc.start_channels(hb=False, stdin=False)
-        self.kc.allow_stdin = False
-        self._monitor = self.kc.iopub_channel.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-
-    def disconnect(self) -> None:
-        """Close the channels."""
-        if self.kc:
-            self.kc.iopub_channel.socket.disable_monitor()
-            self.kc.stop_channels()
-
-    def _executed(self, cell: Any, cell_index: int, execute_reply: dict[str, Any]) -> None:
-        self.reply = execute_reply["content"]
-
-    async def _async_poll_kernel_alive(self) -> None:
-        await asyncio.wait({self.execution.kernel.ended})
-        self.task_poll_for_reply.cancel()
-
-    async def _async_poll_output_msg(self, parent_msg_id: str, cell: Any, cell_index: int) -> None:
-        self.cell_of_request[parent_msg_id] = cell_index
-        while True:
-            message = await self.kc.iopub_channel.get_msg(timeout=None)
-            if self.take(message, parent_msg_id):
-                return
-
-    def take(self, message: dict[str, Any], request: str) -> bool:
-        """Process a message about a cell, whether of this request or, from a thread that goes on, of an earlier one. True: the request is done."""
-        parent = message["parent_header"].get("msg_id")
-        index = self.cell_of_request.get(parent)
-        if index is None and message["msg_type"] == "stream" and self.cell_of_request:
-            # written past the protocol, or by a thread, while the kernel answered a question of ours: the last cell's
-            index = list(self.cell_of_request.values())[-1]
-        if index is None:
-            return False
-        if parent != request and message["msg_type"] not in ("stream", "display_data", "update_display_data"):
-            return False
-        try:
-            self.process_message(message, self.nb.cells[index], index)
-        except CellExecutionComplete:
-            return True
-        return False
-
-    def process_message(self, message: dict[str, Any], cell: Any, cell_index: int) -> Any:
-        self.execution.saw(message["msg_type"], message["content"], cell_index)
-        try:
-            return super().process_message(message, cell, cell_index)
-        except nbformat.ValidationError:
-            # its text would quote the output
-            self.execution.left_out(message["msg_type"], cell_index)
-            return None
-        finally:
-            if self.comm_objects:
-                # nbclient's widgets send on this socket past zmq's asyncio layer, which may swallow the news that a reply has come: look again
-                self.look = asyncio.ensure_future(self.kc.shell_channel.socket.poll(1))
-
-    async def hear_out(self) -> None:
-        """Take what a kernel whose process has ended still said: all of it, up to the end of its connection."""
-        if self._monitor is None:
-            return
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._monitor.recv_multipart(), HEAR_OUT_TIMEOUT)
-        self._monitor = None
-        request = list(self.cell_of_request)[-1] if self.cell_of_request else ""
-        with contextlib.suppress(Empty):
-            while True:
-                self.take(await self.kc.iopub_channel.get_msg(timeout=0), request)
-        self.settle_outputs()
 
 
 class CellEngine(NBClientEngine):  # type: ignore[misc]
@@ -253,7 +165,7 @@ class Execution:
     async def drive(self, nb_man: Any) -> None:
         """Start the kernel, run the cells, read the records, end the kernel. Raises RunFailed, Stopped."""
         loop = asyncio.get_running_loop()
-        client = CellClient(self, nb_man, self.kernel)
+        client = CellClient(nb_man, self.kernel, self.spec.max_stream_bytes, self._saw, self._left_out)
 
         def cancel() -> None:
             loop.call_soon_threadsafe(self.stop, "canceled")
@@ -302,7 +214,7 @@ class Execution:
             await asyncio.wait(either, timeout=START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
         else:
             asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, lambda: processes.reap_orphans(kernel.pid))
-        client.connect(kernel)
+        client.connect()
         self._ask = ask = questions.Kernel(client.kc, kernel.ended)
         info = await ask.greet(START_TIMEOUT)
         if self._stopping:
@@ -471,7 +383,7 @@ class Execution:
 
     # -- what the kernel says ------------------------------------------------------------------------------------------
 
-    def saw(self, kind: str, content: Mapping[str, Any], index: int) -> None:
+    def _saw(self, kind: str, content: Mapping[str, Any], index: int) -> None:
         """Write down what a message of this kind tells of a cell, at once."""
         number = self._cells[index].number
         if kind == "stream":
@@ -484,7 +396,7 @@ class Execution:
             for name, value in records.of_output(content.get("data", {}), content.get("metadata", {})).items():
                 self._record(name, value)
 
-    def left_out(self, kind: str, index: int) -> None:
+    def _left_out(self, kind: str, index: int) -> None:
         """Say that a cell sent an output that no notebook can hold."""
         self._journal.note(f"{failures.where(self._cells[index])} sent an output ({kind}) that is not valid in a notebook; it was left out.")
 
