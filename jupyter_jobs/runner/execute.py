@@ -12,18 +12,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import nbformat
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from papermill.engines import NBClientEngine, papermill_engines
-from papermill.exceptions import PapermillException
-from papermill.execute import prepare_notebook_metadata, remove_error_markers
-from papermill.iorw import load_notebook_node
-from papermill.parameterize import parameterize_notebook
 
 from jupyter_jobs.runner import clock, confine, failures, namespace, notebook, processes, questions, records, rundir
 from jupyter_jobs.runner.client import CellClient
 from jupyter_jobs.runner.failures import MemoryFacts, Place, RunFailed
 from jupyter_jobs.runner.kernel import RunKernel, is_ipykernel, is_python
+from jupyter_jobs.runner.load import load
 from jupyter_jobs.runner.log import Journal, Stream
 from jupyter_jobs.runner.outcome import Outcome, Stopped
 from jupyter_jobs.runner.raw import RawOutput
@@ -81,7 +77,11 @@ class Execution:
         `on_loop` is given the function that asks for a stop (callable from a signal handler) once the loop runs, and None when it is over.
         """
         self._env, self._cwd, self._inside, self._on_loop = env, cwd, inside, on_loop
-        nb = self._load()
+        nb, self._cells = load(self.spec)
+        code = [(cell, ref) for cell, ref in zip(nb.cells, self._cells, strict=True) if cell.cell_type == "code"]
+        self.outcome.total = sum(ref.number > 0 for _, ref in code)
+        if self.spec.learn_preload:
+            self.kernel.learn([cell.source for cell, _ in code])
         self._saver = notebook.Saver(nb, self._run_dir / rundir.NOTEBOOK, SAVE_INTERVAL)
         papermill_engines.register(ENGINE, CellEngine)
         # papermill.execute_notebook's own steps, but for those that format braces in paths, change this process's directory, and put cells of
@@ -92,32 +92,6 @@ class Execution:
             )
         finally:
             notebook.save_last(self._saver, self._journal)
-
-    def _load(self) -> Any:
-        spec = self.spec
-        try:
-            nb = remove_error_markers(load_notebook_node(spec.notebook))
-        except (ValueError, KeyError, AttributeError, TypeError, nbformat.ValidationError) as error:
-            message = f"{spec.notebook_path or spec.notebook} is not a notebook: {str(error).splitlines()[0][:300]}"
-            raise RunFailed(RunError(code="notebook_invalid", message=message, mend="Open it in JupyterLab and save it again.")) from error
-        numbers = {cell.get("id", ""): number for number, cell in enumerate(nb.cells, 1)}
-        nb.metadata["kernelspec"] = {"name": spec.kernel.name, "display_name": spec.kernel.display_name, "language": spec.kernel.language}
-        if spec.parameters:
-            try:
-                json.dumps(spec.parameters, allow_nan=False)
-                nb = parameterize_notebook(nb, spec.parameters, kernel_name=spec.kernel.name or "kernel", language=spec.kernel.language)
-            except (PapermillException, ValueError, TypeError, NotImplementedError) as error:
-                message = f"The parameters cannot be written in the kernel's language, {spec.kernel.language}: {error}"
-                raise RunFailed(RunError(code="parameters_not_possible", message=message)) from error
-            injected = next(cell for cell in nb.cells if "injected-parameters" in cell.metadata.tags)
-            # an executed notebook that runs again has such a cell, which has just been replaced
-            injected["id"] = notebook.unique_id("injected-parameters", {cell.get("id", "") for cell in nb.cells if cell is not injected})
-            numbers[injected["id"]] = 0
-        if spec.learn_preload:
-            self.kernel.learn([cell.source for cell in nb.cells if cell.cell_type == "code"])
-        self._cells = [CellRef(id=cell.get("id", ""), number=numbers[cell.get("id", "")]) for cell in nb.cells]
-        self.outcome.total = sum(cell.cell_type == "code" and ref.number > 0 for cell, ref in zip(nb.cells, self._cells, strict=True))
-        return prepare_notebook_metadata(nb, spec.notebook_path, rundir.NOTEBOOK)
 
     # -- stopping ------------------------------------------------------------------------------------------------------
 

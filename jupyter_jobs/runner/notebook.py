@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Container, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,6 @@ log = logging.getLogger(__name__)
 
 SPLIT_MOST = 4 << 20
 """Characters of streams up to which texts are split into lines, as notebooks usually have them; beyond, that takes many times the memory."""
-
-
 FIRST_SAVE = 0.5
 """Seconds until the notebook of a run that goes on is written for the first time."""
 
@@ -130,13 +128,6 @@ def condensed(text: str) -> str:
     lines = text.split("\n")
     shorter = ["".join(line.rstrip("\r").rpartition("\r")[1:]) for line in lines]
     return "\n".join(shorter) + ("\r" if lines[-1].endswith("\r") else "")
-
-
-def unique_id(wanted: str, taken: Container[str]) -> str:
-    """A cell id that no cell of the source has."""
-    while wanted in taken:
-        wanted += "-"
-    return wanted
 
 
 def project_seen(started_in: str, folder: str, project: str) -> str:
