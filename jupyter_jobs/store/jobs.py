@@ -31,14 +31,14 @@ from sqlalchemy.exc import IntegrityError
 from jupyter_jobs import retries
 from jupyter_jobs.errors import BadInput, Unavailable
 from jupyter_jobs.lifecycle import ACTIVE, FINAL, STATE_LETTERS, JobState, RunState, job_status
-from jupyter_jobs.model import Finding, IgnoredPath, Job, JobList, KernelInfo, LivePath, Page, ProjectChoice, RetryPolicy
+from jupyter_jobs.model import Finding, IgnoredPath, Job, JobList, KernelInfo, LivePath, ProjectChoice, RetryPolicy
 from jupyter_jobs.requests import CreateJob
 from jupyter_jobs.store import events
-from jupyter_jobs.store.pages import beyond, bounded, token_of, values_of
+from jupyter_jobs.store.pages import Sort, page_of
 from jupyter_jobs.store.tables import jobs, runs
 
 STRIP_LIMIT = 1000
-SORTS = ("created", "-created", "name", "-name")
+SORTS = {"created": Sort([jobs.c.created_at, jobs.c.id], tuple[datetime, str]), "name": Sort([jobs.c.name, jobs.c.id], tuple[str, str])}
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,23 +174,8 @@ def list_page(
         query = query.where(jobs.c.search.contains(word, autoescape=True))
     if notebook:
         query = query.where(or_(jobs.c.source == notebook, jobs.c.file == (file or notebook)))
-    if sort not in SORTS:
-        raise BadInput(f"Jobs cannot be sorted by `{sort}`.", code="bad_sort", mend=f"Sorts: {', '.join(SORTS)}.", field="sort")
-    descending, key = sort.startswith("-"), sort.lstrip("-")
-    total = conn.execute(select(func.count()).select_from(query.order_by(None).subquery())).scalar() or 0
-    columns = [jobs.c.created_at if key == "created" else jobs.c.name, jobs.c.id]
-    if after:
-        first, last_id = values_of(after, tuple[datetime, str] if key == "created" else tuple[str, str])
-        query = query.where(beyond(columns, [first, last_id], descending=descending))
-    limit = bounded(limit)
-    query = query.order_by(*(column.desc() if descending else column for column in columns)).limit(limit + 1)
-    rows = list(conn.execute(query).mappings())
-    following = ""
-    if len(rows) > limit:
-        rows = rows[:limit]
-        last = rows[-1]
-        following = token_of([last["created_at"].isoformat() if key == "created" else last["name"], last["id"]])
-    return JobList(jobs=_structs(conn, rows), page=Page(next=following, total=total))
+    rows, page = page_of(conn, query, SORTS, of="Jobs", sort=sort, after=after, limit=limit)
+    return JobList(jobs=_structs(conn, rows), page=page)
 
 
 def change(

@@ -11,13 +11,18 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam,
 
 from jupyter_jobs.errors import BadInput
 from jupyter_jobs.lifecycle import ACTIVE, FINAL, JobState, RunState, can_move
-from jupyter_jobs.model import CellRef, Combination, Json, LivePath, Page, Progress, Run, RunError, RunList
+from jupyter_jobs.model import CellRef, Combination, Json, LivePath, Progress, Run, RunError, RunList
 from jupyter_jobs.store import events
 from jupyter_jobs.store import jobs as jobs_store
-from jupyter_jobs.store.pages import beyond, bounded, token_of, values_of
+from jupyter_jobs.store.pages import Sort, page_of
 from jupyter_jobs.store.tables import attempts, jobs, runs
 
-SORTS = ("number", "-number", "state", "-state", "duration", "-duration")
+SORTS = {
+    "number": Sort([runs.c.number], tuple[int]),
+    "state": Sort([runs.c.state, runs.c.number], tuple[str, int]),
+    # a run that has not ended sorts below any that has
+    "duration": Sort([func.coalesce(runs.c.duration, -1.0), runs.c.number], tuple[float, int]),
+}
 WAITING = (RunState.CREATED, RunState.QUEUED)
 SPAN, GAP = 1 << 30, 1 << 12
 """A run's position in the queue: the event that queued it × `SPAN` + its place in what that event queued × `GAP`. In a gap others can be moved."""
@@ -125,26 +130,8 @@ def list_page(conn: Connection, job: str, *, after: str = "", limit: int = 100, 
         raise BadInput(f"There is no state `{min(unknown)}`.", code="bad_state", mend=f"States: {', '.join(RunState)}.", field="state")
     if wanted:
         query = query.where(runs.c.state.in_(sorted(wanted)))
-    if sort not in SORTS:
-        raise BadInput(f"Runs cannot be sorted by `{sort}`.", code="bad_sort", mend=f"Sorts: {', '.join(SORTS)}.", field="sort")
-    descending, key = sort.startswith("-"), sort.lstrip("-")
-    total = conn.execute(select(func.count()).select_from(query.subquery())).scalar() or 0
-    # a run that has not ended sorts below any that has
-    leading = {"number": runs.c.number, "state": runs.c.state, "duration": func.coalesce(runs.c.duration, -1.0)}[key]
-    columns = [leading, runs.c.number]
-    if after:
-        shape = {"number": tuple[int, int], "state": tuple[str, int], "duration": tuple[float, int]}[key]
-        query = query.where(beyond(columns, list(values_of(after, shape)), descending=descending))
-    limit = bounded(limit)
-    query = query.order_by(*(column.desc() if descending else column for column in columns)).limit(limit + 1)
-    rows = list(conn.execute(query).mappings())
-    following = ""
-    if len(rows) > limit:
-        rows = rows[:limit]
-        last = rows[-1]
-        value = -1.0 if last[key] is None else last[key]
-        following = token_of([value, last["number"]])
-    return RunList(runs=[struct_of(row) for row in rows], page=Page(next=following, total=total))
+    rows, page = page_of(conn, query, SORTS, of="Runs", sort=sort, after=after, limit=limit)
+    return RunList(runs=[struct_of(row) for row in rows], page=page)
 
 
 def ids_of(conn: Connection, job: str, states: Collection[RunState] = frozenset(RunState)) -> list[str]:

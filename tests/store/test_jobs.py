@@ -14,6 +14,7 @@ from jupyter_jobs.lifecycle import JobState, RunState, job_status
 from jupyter_jobs.model import Combination, RunFile
 from jupyter_jobs.store import artifacts, attempts, events, jobs, runs, snapshots
 from jupyter_jobs.store.database import read, write
+from jupyter_jobs.store.pages import names_of
 from tests.factories import at, bring_to, combinations, make_job, new_job, snapshot
 
 
@@ -64,7 +65,7 @@ def test_ids_by_their_beginning(engine: Engine, monkeypatch: pytest.MonkeyPatch)
         assert jobs.find(conn, "%") == []
 
 
-@pytest.mark.parametrize("sort", jobs.SORTS)
+@pytest.mark.parametrize("sort", names_of(jobs.SORTS))
 def test_pages_neither_repeat_nor_skip(engine: Engine, sort: str) -> None:
     with write(engine) as conn:
         made = [make_job(conn, new_job(f"n{seconds % 3}"), seconds=seconds // 2) for seconds in range(9)]

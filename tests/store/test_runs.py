@@ -13,6 +13,7 @@ from jupyter_jobs.lifecycle import FINAL, RunState, can_move
 from jupyter_jobs.model import CellRef, Progress
 from jupyter_jobs.store import attempts, events, jobs, queue, runs
 from jupyter_jobs.store.database import read, write
+from jupyter_jobs.store.pages import names_of
 from jupyter_jobs.store.tables import runs as table
 from tests.factories import ERROR, at, bring_to, make_job
 
@@ -206,7 +207,7 @@ def test_events_hold_no_recorded_values(engine: Engine) -> None:
         assert "a value of mine" not in repr(events.after(conn, 0))
 
 
-@pytest.mark.parametrize("sort", runs.SORTS)
+@pytest.mark.parametrize("sort", names_of(runs.SORTS))
 def test_pages_neither_repeat_nor_skip(engine: Engine, sort: str) -> None:
     with write(engine) as conn:
         job = make_job(conn, runs_count=7)
