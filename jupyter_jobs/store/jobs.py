@@ -34,11 +34,11 @@ from jupyter_jobs.lifecycle import ACTIVE, FINAL, STATE_LETTERS, JobState, RunSt
 from jupyter_jobs.model import Finding, IgnoredPath, Job, JobList, KernelInfo, LivePath, ProjectChoice, RetryPolicy
 from jupyter_jobs.requests import CreateJob
 from jupyter_jobs.store import events
-from jupyter_jobs.store.pages import Sort, page_of
+from jupyter_jobs.store.pages import Sort, Time, page_of
 from jupyter_jobs.store.tables import jobs, runs
 
 STRIP_LIMIT = 1000
-SORTS = {"created": Sort([jobs.c.created_at, jobs.c.id], tuple[datetime, str]), "name": Sort([jobs.c.name, jobs.c.id], tuple[str, str])}
+SORTS = {"created": Sort([jobs.c.created_at, jobs.c.id], tuple[Time, str]), "name": Sort([jobs.c.name, jobs.c.id], tuple[str, str])}
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from datetime import datetime
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, func, or_, select
@@ -15,6 +16,9 @@ from jupyter_jobs.model import Page
 
 T = TypeVar("T")
 MAX_LIMIT = 1000
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
+Whole = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+"""What a database takes as a time and a whole number: tokens are what anybody may write."""
 
 
 class Sort(NamedTuple):

@@ -20,7 +20,7 @@ from jupyter_jobs.model import Json, Page, Resources, Run, WaitingRun
 from jupyter_jobs.store import events
 from jupyter_jobs.store import runs as runs_store
 from jupyter_jobs.store.jobs import JobSpec
-from jupyter_jobs.store.pages import bounded, token_of, values_of
+from jupyter_jobs.store.pages import Whole, bounded, token_of, values_of
 from jupyter_jobs.store.runs import GAP, SPAN, struct_of
 from jupyter_jobs.store.tables import jobs, pause, runs
 
@@ -261,7 +261,7 @@ def list_page(conn: Connection, *, after: str = "", limit: int = 100) -> tuple[l
     )
     position = 0
     if after:
-        is_later, rank, place, run, position = values_of(after, tuple[bool, int, int, str, int])
+        is_later, rank, place, run, position = values_of(after, tuple[bool, Whole, Whole, str, Whole])
         behind = (runs.c.position > place) | ((runs.c.position == place) & (runs.c.id > run))
         beyond = (runs.c.rank > rank) | ((runs.c.rank == rank) & behind)
         query = query.where(later & beyond if is_later else later | beyond)

@@ -14,14 +14,14 @@ from jupyter_jobs.lifecycle import ACTIVE, FINAL, JobState, RunState, can_move
 from jupyter_jobs.model import CellRef, Combination, Json, LivePath, Progress, Run, RunError, RunList
 from jupyter_jobs.store import events
 from jupyter_jobs.store import jobs as jobs_store
-from jupyter_jobs.store.pages import Sort, page_of
+from jupyter_jobs.store.pages import Sort, Whole, page_of
 from jupyter_jobs.store.tables import attempts, jobs, runs
 
 SORTS = {
-    "number": Sort([runs.c.number], tuple[int]),
-    "state": Sort([runs.c.state, runs.c.number], tuple[str, int]),
+    "number": Sort([runs.c.number], tuple[Whole]),
+    "state": Sort([runs.c.state, runs.c.number], tuple[str, Whole]),
     # a run that has not ended sorts below any that has
-    "duration": Sort([func.coalesce(runs.c.duration, -1.0), runs.c.number], tuple[float, int]),
+    "duration": Sort([func.coalesce(runs.c.duration, -1.0), runs.c.number], tuple[float, Whole]),
 }
 WAITING = (RunState.CREATED, RunState.QUEUED)
 SPAN, GAP = 1 << 30, 1 << 12

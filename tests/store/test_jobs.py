@@ -14,7 +14,7 @@ from jupyter_jobs.lifecycle import JobState, RunState, job_status
 from jupyter_jobs.model import Combination, RunFile
 from jupyter_jobs.store import artifacts, attempts, events, jobs, runs, snapshots
 from jupyter_jobs.store.database import read, write
-from jupyter_jobs.store.pages import names_of
+from jupyter_jobs.store.pages import names_of, token_of
 from tests.factories import at, bring_to, combinations, make_job, new_job, snapshot
 
 
@@ -110,7 +110,7 @@ def test_search_and_filters(engine: Engine) -> None:
         assert found(status=["failed"]) == [sales]
         assert found(status=["queued", "running"]) == [churn]
         assert jobs.list_page(conn, status=["complete"]).page.total == 0
-        for wrong in ({"status": ["asleep"]}, {"sort": "mood"}, {"after": "???"}):
+        for wrong in ({"status": ["asleep"]}, {"sort": "mood"}, {"after": "???"}, {"after": token_of(["2026-01-01T00:00:00", "x"])}):
             with pytest.raises(BadInput):
                 found(**wrong)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from itertools import product
 
 import pytest
@@ -227,12 +228,18 @@ def test_pages_neither_repeat_nor_skip(engine: Engine, sort: str) -> None:
     assert sorted(seen) == sorted(f"{job}-{number}" for number in range(1, 8))
 
 
+def too_large(shape: str) -> str:
+    """A page's token with a number that no database holds."""
+    return base64.urlsafe_b64encode((shape % 2**63).encode()).decode()
+
+
 def test_runs_by_state_and_bad_questions(engine: Engine) -> None:
     with write(engine) as conn:
         job = make_job(conn, runs_count=3)
         bring_to(conn, f"{job}-2", RunState.FAILED)
         assert [run.number for run in runs.list_page(conn, job, state=["failed"]).runs] == [2]
-        for wrong in ({"state": ["asleep"]}, {"sort": "mood"}, {"after": "!"}, {"after": "bm90IGpzb24"}, {"after": "WyJ4IiwxXQ"}):
+        no_pages = [{"after": token} for token in ("!", "bm90IGpzb24", "WyJ4IiwxXQ", too_large("[%d]"), too_large("[-9%d]"))]
+        for wrong in ({"state": ["asleep"]}, {"sort": "mood"}, *no_pages):
             with pytest.raises(BadInput):
                 runs.list_page(conn, job, **wrong)  # type: ignore[arg-type]
 
