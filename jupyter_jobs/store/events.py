@@ -36,30 +36,19 @@ def append(
     state: str = "",
     data: Mapping[str, object] | None = None,
     at: datetime | None = None,
+    note_at_run: bool = True,
 ) -> int:
-    """Append an event, note its number at its job and run, and return the number."""
-    seq = append_before(conn, kind, job, run=run, state=state, data=data, at=at)
-    if run:
-        conn.execute(_NOTE_RUN, {"the_run": run, "the_seq": seq})
-    return seq
+    """Append an event, note its number at its job and run, and return the number.
 
-
-def append_before(
-    conn: Connection,
-    kind: str,
-    job: str,
-    *,
-    run: str = "",
-    state: str = "",
-    data: Mapping[str, object] | None = None,
-    at: datetime | None = None,
-) -> int:
-    """`append` for a change of the run that the caller makes next, with the number among its values."""
+    `note_at_run` is False where the caller changes the run next, and writes the number with what else it changes.
+    """
     row = {"at": at or now(), "kind": kind, "job": job, "run": run, "state": state, "data": dict(data or {})}
     key = conn.execute(_INSERT, row).inserted_primary_key
     assert key is not None
     seq = int(key[0])
     conn.execute(_NOTE_JOB, {"the_job": job, "the_seq": seq})
+    if run and note_at_run:
+        conn.execute(_NOTE_RUN, {"the_run": run, "the_seq": seq})
     return seq
 
 

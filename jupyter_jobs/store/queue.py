@@ -157,7 +157,7 @@ def set_paused(conn: Connection, by: str | None, *, at: datetime | None = None) 
     if (by is not None) == is_paused(conn):
         return False
     conn.execute(delete(pause) if by is None else insert(pause).values(id=1, at=at, by=by))
-    events.append_before(conn, "queue.resumed" if by is None else "queue.paused", "", at=at)
+    events.append(conn, "queue.resumed" if by is None else "queue.paused", "", at=at)
     return True
 
 

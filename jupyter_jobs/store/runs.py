@@ -156,7 +156,7 @@ def append(conn: Connection, job: str, combinations: Sequence[Combination], *, r
             mine = (runs.c.job == job) & (runs.c.combination == combination.number) & ~runs.c.superseded
             conn.execute(update(runs).where(mine).values(superseded=True))
     # first, so that these come after all that was queued before
-    events.append_before(conn, "job.runs", job, data={"first": last + 1, "total": len(combinations)}, at=at)
+    events.append(conn, "job.runs", job, data={"first": last + 1, "total": len(combinations)}, at=at)
     ids = insert_many(conn, job, combinations, at=at, first=last + 1, rerun_of=rerun_of)
     events.append_for_runs(conn, "run.created", job, ids, state=RunState.QUEUED, at=at)
     return ids
@@ -225,7 +225,7 @@ def move(
     values |= {name: value for name, value in optional.items() if value is not None}
     if old in ACTIVE and new is not RunState.RUNNING:
         events.drop_progress(conn, run)
-    seq = events.append_before(conn, "run.state", present.job, run=run, state=new, data=data, at=at)
+    seq = events.append(conn, "run.state", present.job, run=run, state=new, data=data, at=at, note_at_run=False)
     values["seq"] = seq
     if new is RunState.QUEUED:
         values["position"] = seq * SPAN
@@ -244,7 +244,7 @@ def claim(conn: Connection, run: str, attempt: int, *, host: str, boot_id: str, 
     present = conn.execute(_PRESENT, {"the_run": run}).first()
     if present is None or present.attempt != attempt - 1 or not can_move(RunState(present.state), RunState.INIT):
         return False
-    seq = events.append_before(conn, "run.state", present.job, run=run, state=RunState.INIT, data={"attempt": attempt}, at=at)
+    seq = events.append(conn, "run.state", present.job, run=run, state=RunState.INIT, data={"attempt": attempt}, at=at, note_at_run=False)
     conn.execute(_CLAIM, {"the_run": run, "the_old": present.state, "the_attempt": attempt, "before": attempt - 1, "the_seq": seq})
     conn.execute(_ATTEMPT, {"run": run, "number": attempt, "host": host, "boot_id": boot_id, "handle": "", "started_at": at})
     return True
