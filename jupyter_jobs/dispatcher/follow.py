@@ -21,6 +21,7 @@ from jupyter_jobs.runner import room, rundir
 from jupyter_jobs.runner.rundir import RunEvent, RunResult
 from jupyter_jobs.store import artifacts, attempts, ending, events, runs
 from jupyter_jobs.store.ending import Ended
+from jupyter_jobs.store.runs import Facts
 
 LOG_TAIL = 2000
 
@@ -97,30 +98,31 @@ async def conclude(
 def _write_end(
     conn: Connection, active: Active, state: RunState, error: RunError | None, news: News | None, result: RunResult | None, end: Exit
 ) -> Ended | None:
-    _write_handle(conn, active)
-    if news is not None and news.started is not None:
-        runs.move(conn, active.run, RunState.RUNNING, attempt=active.attempt, started_at=news.started, workspace=active.workspace or None)
-    progress = active.progress if news is None else news.progress
-    records = active.records if news is None else news.records
-    ended = ending.end(
-        conn,
-        active.run,
-        active.attempt,
-        state,
-        error=error,
-        exit_code=_exit_code(end),
-        at=events.now() if result is None else _time(result.ended_at),
-        started_at=None if result is None else _time(result.started_at),
-        progress=progress if result is None else _final_progress(result, progress),
-        records=records if result is None else dict(result.records),
-        peak_memory=None if result is None else result.peak_memory,
-        workspace=active.workspace or None,
-        live=None if result is None else [_live(facts) for facts in result.live],
-        how=None if result is None else {"ways": msgspec.to_builtins(result.ways), "phases": result.phases, "cpu_seconds": result.cpu_seconds},
-    )
+    _write_start(conn, active, news)
+    how: dict[str, Json] | None = None
+    if result is not None:
+        how = {"ways": msgspec.to_builtins(result.ways), "phases": result.phases, "cpu_seconds": result.cpu_seconds}
+    at = events.now() if result is None else _time(result.ended_at)
+    facts = _facts(active, active if news is None else news, result)
+    ended = ending.end(conn, active.run, active.attempt, state, error=error, exit_code=_exit_code(end), at=at, facts=facts, how=how)
     if ended is not None and ended.state in FINAL and result is not None and result.artifacts:
         artifacts.replace(conn, active.run, [_file(each) for each in result.artifacts])
     return ended
+
+
+def _facts(active: Active, last: News | Active, result: RunResult | None) -> Facts:
+    """What an ended attempt told: in its result, or by the `last` that was read of its events."""
+    workspace = active.workspace or None
+    if result is None:
+        return Facts(progress=last.progress, records=last.records, workspace=workspace)
+    return Facts(
+        started_at=_time(result.started_at),
+        progress=_final_progress(result, last.progress),
+        records=dict(result.records),
+        peak_memory=result.peak_memory,
+        workspace=workspace,
+        live=[_live(each) for each in result.live],
+    )
 
 
 async def take_in(dispatch: Dispatch, active: Active) -> None:
@@ -174,15 +176,21 @@ def _read_news(active: Active) -> News | None:
 
 
 def _write_news(conn: Connection, active: Active, news: News | None) -> None:
-    _write_handle(conn, active)
+    _write_start(conn, active, news)
     if news is None:
         return
-    if news.started is not None:
-        runs.move(conn, active.run, RunState.RUNNING, attempt=active.attempt, started_at=news.started, workspace=active.workspace or None)
     if news.progress is not None and news.progress != active.progress:
         runs.set_progress(conn, active.run, active.attempt, news.progress)
     if news.records != active.records:
         runs.set_records(conn, active.run, active.attempt, news.records)
+
+
+def _write_start(conn: Connection, active: Active, news: News | None) -> None:
+    """Store an attempt's handle, and that its cells have begun, as far as that is not there yet."""
+    _write_handle(conn, active)
+    if news is not None and news.started is not None:
+        facts = Facts(started_at=news.started, workspace=active.workspace or None)
+        runs.move(conn, active.run, RunState.RUNNING, attempt=active.attempt, facts=facts)
 
 
 def _write_handle(conn: Connection, active: Active) -> None:

@@ -11,9 +11,10 @@ from sqlalchemy import Connection, bindparam, select
 
 from jupyter_jobs import retries
 from jupyter_jobs.lifecycle import ACTIVE, RunState
-from jupyter_jobs.model import Json, LivePath, Progress, RunError
+from jupyter_jobs.model import Json, RunError
 from jupyter_jobs.store import attempts, events, runs
 from jupyter_jobs.store import jobs as jobs_store
+from jupyter_jobs.store.runs import NO_FACTS, Facts
 from jupyter_jobs.store.tables import jobs
 from jupyter_jobs.store.tables import runs as runs_table
 
@@ -27,7 +28,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     deleting: bool = False
 
 
-_FACTS = (
+_FOUND = (
     select(
         runs_table.c.job,
         runs_table.c.state,
@@ -53,60 +54,35 @@ def end(
     error: RunError | None = None,
     exit_code: int | None = None,
     at: datetime | None = None,
-    started_at: datetime | None = None,
-    progress: Progress | None = None,
-    records: dict[str, Json] | None = None,
-    peak_memory: int | None = None,
-    workspace: str | None = None,
-    live: list[LivePath] | None = None,
+    facts: Facts = NO_FACTS,
     how: dict[str, Json] | None = None,
     draw: Callable[[], float] = random.random,
 ) -> Ended | None:
     """End the present attempt of an active run in the final `state`; None, and nothing is written, if it is another's or not active.
 
     A failed one whose job's policy says so puts its run back into the queue, unless a cancel was asked for or the job is to be deleted. One that
-    failed for good ends a job that fails fast. FAILED needs `error`; other fields as in `runs.move`; `draw` is for the jitter.
+    failed for good ends a job that fails fast. FAILED needs `error`; `how` goes into the event; of `facts` only the peak is kept where another
+    attempt follows; `draw` is for the jitter.
     """
     at = at or events.now()
-    facts = conn.execute(_FACTS, {"the_run": run}).first()
-    if facts is None or facts.attempt != attempt or facts.state not in ACTIVE:
+    found = conn.execute(_FOUND, {"the_run": run}).first()
+    if found is None or found.attempt != attempt or found.state not in ACTIVE:
         return None
-    policy = facts.retries or retries.DEFAULT
-    unwanted = facts.cancel_requested_at is not None or facts.delete_requested_at is not None
-    if peak_memory is not None and peak_memory > (facts.peak_memory or 0):
-        jobs_store.note_peak(conn, facts.job, peak_memory)
+    policy = found.retries or retries.DEFAULT
+    unwanted = found.cancel_requested_at is not None or found.delete_requested_at is not None
+    if facts.peak_memory is not None and facts.peak_memory > (found.peak_memory or 0):
+        jobs_store.note_peak(conn, found.job, facts.peak_memory)
     attempts.end(conn, run, attempt, state, exit_code=exit_code, error=error, at=at)
-    if state is RunState.FAILED and error is not None and not unwanted and retries.is_retried(policy, error.code, facts.retried):
-        delay = retries.delay_before(policy, facts.retried, draw)
-        runs.move(
-            conn,
-            run,
-            RunState.QUEUED,
-            at=at,
-            error=error,
-            retried=facts.retried + 1,
-            how=how,
-            not_before=at + timedelta(seconds=delay) if delay else None,
-        )
+    if state is RunState.FAILED and error is not None and not unwanted and retries.is_retried(policy, error.code, found.retried):
+        delay = retries.delay_before(policy, found.retried, draw)
+        not_before = at + timedelta(seconds=delay) if delay else None
+        runs.move(conn, run, RunState.QUEUED, error=error, at=at, retried=found.retried + 1, not_before=not_before, how=how)
         return Ended(state=RunState.QUEUED)
-    runs.move(
-        conn,
-        run,
-        state,
-        error=error,
-        at=at,
-        started_at=started_at,
-        progress=progress,
-        records=records,
-        peak_memory=peak_memory,
-        workspace=workspace,
-        live=live,
-        how=how,
-    )
+    runs.move(conn, run, state, error=error, at=at, facts=facts, how=how)
     others = 0
-    if state is RunState.FAILED and facts.fail_fast:
-        others = runs.request_cancel_job(conn, facts.job, error=_because_of(run))
-    return Ended(state=state, others=others, deleting=facts.delete_requested_at is not None)
+    if state is RunState.FAILED and found.fail_fast:
+        others = runs.request_cancel_job(conn, found.job, error=_because_of(run))
+    return Ended(state=state, others=others, deleting=found.delete_requested_at is not None)
 
 
 def _because_of(run: str) -> RunError:

@@ -63,6 +63,20 @@ class RunMark(msgspec.Struct, frozen=True, kw_only=True):
     ended: bool
 
 
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What an attempt told of itself. None: nothing, and what the store has stays. `workspace` as in `Run`; `peak_memory` in bytes."""
+
+    started_at: datetime | None = None
+    progress: Progress | None = None
+    records: dict[str, Json] | None = None
+    peak_memory: int | None = None
+    workspace: str | None = None
+    live: list[LivePath] | None = None
+
+
+NO_FACTS = Facts()
+
+
 def run_id(job: str, number: int) -> str:
     """The id of a job's run."""
     return f"{job}-{number}"
@@ -177,12 +191,7 @@ def move(
     error: RunError | None = None,
     at: datetime | None = None,
     sources: Collection[RunState] | None = None,
-    started_at: datetime | None = None,
-    progress: Progress | None = None,
-    records: dict[str, Json] | None = None,
-    peak_memory: int | None = None,
-    workspace: str | None = None,
-    live: list[LivePath] | None = None,
+    facts: Facts = NO_FACTS,
     not_before: datetime | None = None,
     retried: int | None = None,
     how: dict[str, Json] | None = None,
@@ -190,8 +199,8 @@ def move(
     """Move a run to `new` if it is in a state that leads there (or one of `sources`, all of which must), with its event.
 
     `attempt` fences: only if that attempt is the run's present one. Whether it moved; nothing is written if not.
-    A move to FAILED needs `error`; one to RUNNING or a final state may bring `started_at`; one to QUEUED `not_before` and how often it was `retried`
-    (then `error` says why, in the event); `how` goes into the event; other fields are written as given. Needs a transaction that may write.
+    A move to FAILED needs `error`; one to RUNNING or a final state may bring `facts`; one to QUEUED `not_before` and how often it was `retried`
+    (then `error` says why, in the event); `how` goes into the event. Needs a transaction that may write.
     """
     at = at or events.now()
     present = conn.execute(_PRESENT, {"the_run": run}).first()
@@ -216,24 +225,21 @@ def move(
         if not_before is not None:
             data["not_before"] = not_before.isoformat()
     elif new is RunState.RUNNING:
-        values["started_at"] = started_at or at
-    elif started_at is not None:
-        values["started_at"] = started_at
-    if progress is not None:
-        values |= _progress_values(progress)
-    optional = {"records": records, "peak_memory": peak_memory, "workspace": workspace, "live": live}
-    values |= {name: value for name, value in optional.items() if value is not None}
+        values["started_at"] = at
+    values |= {name: value for name, value in msgspec.structs.asdict(facts).items() if value is not None and name != "progress"}
+    if facts.progress is not None:
+        values |= _progress_values(facts.progress)
     if old in ACTIVE and new is not RunState.RUNNING:
         events.drop_progress(conn, run)
     seq = events.append(conn, "run.state", present.job, run=run, state=new, data=data, at=at, note_at_run=False)
     values["seq"] = seq
     if new is RunState.QUEUED:
         values["position"] = seq * SPAN
-    elif new in FINAL and (started := started_at or present.started_at) is not None:
+    elif new in FINAL and (started := facts.started_at or present.started_at) is not None:
         values["duration"] = max(0.0, (at - started).total_seconds())
     conn.execute(update(runs).where(runs.c.id == run, runs.c.state == old, runs.c.attempt == present.attempt).values(values))
-    if records:
-        jobs_store.add_record_names(conn, present.job, records)
+    if facts.records:
+        jobs_store.add_record_names(conn, present.job, facts.records)
     return True
 
 

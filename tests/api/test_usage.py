@@ -45,7 +45,7 @@ async def test_samples_and_cells(client: Client, dispatcher: Dispatcher, setting
 
     done = rundir.CellCount(done=2, total=2)
     rundir.write_result(folder, rundir.RunResult(state="complete", started_at=0.5, ended_at=4.0, cells=done, peak_memory=250, cpu_seconds=1.5))
-    dispatcher.write(runs.move, run, RunState.COMPLETE, attempt=1, peak_memory=250)
+    dispatcher.write(runs.move, run, RunState.COMPLETE, attempt=1, facts=runs.Facts(peak_memory=250))
     used = await ask(lambda: client.usage(run))
     assert (used.peak_memory, used.cpu_seconds) == (250, 1.5)
     assert used.cells[-1] == CellTime(cell=second, started_at=2.5, ended_at=4.0)

@@ -10,6 +10,7 @@ from jupyter_jobs.model import RetryPolicy
 from jupyter_jobs.store import attempts, ending, events, jobs, runs
 from jupyter_jobs.store.database import write
 from jupyter_jobs.store.ending import Ended
+from jupyter_jobs.store.runs import Facts
 from tests.factories import ERROR, at, bring_to, make_job, new_job
 
 AGAIN = Ended(state=RunState.QUEUED)
@@ -101,5 +102,5 @@ def test_the_largest_memory_is_kept_at_the_job(engine: Engine) -> None:
         job = make_job(conn, runs_count=3)
         for number, peak in ((1, 50), (2, 70), (3, 60)):
             bring_to(conn, f"{job}-{number}", RunState.RUNNING)
-            ending.end(conn, f"{job}-{number}", 1, RunState.COMPLETE, peak_memory=peak)
+            ending.end(conn, f"{job}-{number}", 1, RunState.COMPLETE, facts=Facts(peak_memory=peak))
         assert jobs.peaks_of(conn, [job]) == {job: 70}

@@ -13,6 +13,7 @@ from jupyter_jobs.lifecycle import JobState, RunState
 from jupyter_jobs.model import Resources, RetryPolicy
 from jupyter_jobs.store import ending, events, jobs, queue, runs
 from jupyter_jobs.store.database import read, write
+from jupyter_jobs.store.runs import Facts
 from jupyter_jobs.store.tables import jobs as jobs_table
 from jupyter_jobs.store.tables import runs as runs_table
 from tests.factories import ERROR, at, bring_to, make_job, new_job
@@ -205,7 +206,7 @@ def test_the_first_that_does_not_fit_stops_the_pick(engine: Engine) -> None:
     with write(engine) as conn:
         job = make_job(conn, runs_count=4)
         take(conn)
-        ending.end(conn, f"{job}-1", 1, RunState.COMPLETE, peak_memory=600)
+        ending.end(conn, f"{job}-1", 1, RunState.COMPLETE, facts=Facts(peak_memory=600))
         asked: list[queue.Head] = []
 
         def fits(head: queue.Head) -> bool:
@@ -253,7 +254,7 @@ def test_no_statement_of_the_queue_scans_the_runs(engine: Engine) -> None:
         said.clear()
         take(conn, 2, at(1))
         ending.end(conn, f"{job}-1", 1, RunState.FAILED, error=ERROR, at=at(2))
-        ending.end(conn, f"{job}-2", 1, RunState.COMPLETE, peak_memory=5, at=at(2))
+        ending.end(conn, f"{job}-2", 1, RunState.COMPLETE, facts=Facts(peak_memory=5), at=at(2))
         take(conn, 2, at(10))
         runs.active(conn)
         statements = list(said)

@@ -15,6 +15,7 @@ from jupyter_jobs.model import CellRef, Progress
 from jupyter_jobs.store import attempts, events, jobs, queue, runs
 from jupyter_jobs.store.database import read, write
 from jupyter_jobs.store.pages import names_of
+from jupyter_jobs.store.runs import Facts
 from jupyter_jobs.store.tables import runs as table
 from tests.factories import ERROR, at, bring_to, make_job
 
@@ -85,8 +86,8 @@ def test_a_run_has_its_times_and_duration(engine: Engine) -> None:
     with write(engine) as conn:
         run = place(conn, RunState.QUEUED)
         runs.claim(conn, run, 1, host="h", boot_id="b", at=at(1))
-        runs.move(conn, run, RunState.RUNNING, attempt=1, at=at(5), started_at=at(2))
-        runs.move(conn, run, RunState.COMPLETE, attempt=1, at=at(4.5), records={"auc": 0.9}, peak_memory=77, workspace="overlay")
+        runs.move(conn, run, RunState.RUNNING, attempt=1, at=at(5), facts=Facts(started_at=at(2)))
+        runs.move(conn, run, RunState.COMPLETE, attempt=1, at=at(4.5), facts=Facts(records={"auc": 0.9}, peak_memory=77, workspace="overlay"))
         found = runs.get(conn, run)
         job = jobs.get(conn, found.job) if found else None
     assert found is not None
