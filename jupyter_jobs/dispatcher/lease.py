@@ -130,9 +130,7 @@ def acquire(conn: Connection, mine: Lease, dead: Lease | None = None) -> None:
             # it lost its sockets (a logout removes the runtime directory): this tells it to make them again
             processes.send(process, signal.SIGHUP)
             raise taken(f"as pid {held.pid}")
-    # what has beaten since it was found dead lives
-    stale = timedelta.min.total_seconds() if held is not None and held == dead else timedelta.max.total_seconds() / 2
-    if (held := table.acquire(conn, mine, stale_seconds=stale)) is not None:
+    if (held := table.acquire(conn, mine, dead)) is not None:
         raise taken(f"on {held.host} (pid {held.pid}), heard from at {held.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC")
 
 

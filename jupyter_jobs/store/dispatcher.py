@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from jupyter_jobs.store import events
 from jupyter_jobs.store.tables import dispatcher
-
-STALE_SECONDS = 60.0
-"""After this long without a heartbeat a dispatcher on another host counts as gone. It must beat several times within it."""
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,14 +30,14 @@ def current(conn: Connection) -> Lease | None:
     return msgspec.convert({name: row[name] for name in Lease.__struct_fields__}, Lease) if row else None
 
 
-def acquire(conn: Connection, mine: Lease, *, at: datetime | None = None, stale_seconds: float = STALE_SECONDS) -> Lease | None:
-    """Take the lease and return None, or return the lease of a dispatcher that lives on another host.
+def acquire(conn: Connection, mine: Lease, dead: Lease | None = None) -> Lease | None:
+    """Take the lease and return None, or return the lease of another host's dispatcher, unless it is the one that was found `dead`.
 
     The caller holds this host's lock, so that a lease of the same host is a dead one's.
     """
-    at = at or events.now()
     held = current(conn)
-    if held is not None and held.host != mine.host and at - held.heartbeat_at < timedelta(seconds=stale_seconds):
+    # what has beaten since it was found dead lives, and is no longer the same
+    if held is not None and held.host != mine.host and held != dead:
         return held
     conn.execute(delete(dispatcher))
     conn.execute(insert(dispatcher).values(id=1, **msgspec.structs.asdict(mine)))

@@ -253,15 +253,15 @@ def lease(host: str = "a", pid: int = 1, started: int = 5) -> Lease:
 def test_one_dispatcher_holds_the_lease(engine: Engine) -> None:
     with write(engine) as conn:
         assert dispatcher.current(conn) is None
-        assert dispatcher.acquire(conn, lease(), at=at(0)) is None
-        assert dispatcher.acquire(conn, lease("other"), at=at(10)) == lease()
+        assert dispatcher.acquire(conn, lease()) is None
+        assert dispatcher.acquire(conn, lease("other")) == lease()
         assert not dispatcher.heartbeat(conn, lease("other"), at=at(10))
         assert not dispatcher.release(conn, lease("other"))
         assert dispatcher.heartbeat(conn, lease(), at=at(50))
-        assert dispatcher.acquire(conn, lease("other"), at=at(100)) is not None, "it beat 50 s ago"
-        assert dispatcher.acquire(conn, lease(pid=2), at=at(51)) is None, "the lock of the host is with the caller"
+        assert dispatcher.acquire(conn, lease("other"), dead=lease()) is not None, "it has beaten since it was found dead"
+        assert dispatcher.acquire(conn, lease(pid=2)) is None, "the lock of the host is with the caller"
         assert not dispatcher.heartbeat(conn, lease(), at=at(52))
-        assert dispatcher.acquire(conn, lease("other"), at=at(500)) is None
+        assert dispatcher.acquire(conn, lease("other"), dead=lease(pid=2)) is None
         assert dispatcher.release(conn, lease("other"))
         assert dispatcher.current(conn) is None
 
