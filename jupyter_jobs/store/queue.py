@@ -90,10 +90,10 @@ def take(
     upcoming = release_due(conn, at)
     claims: list[Claim] = []
     while len(claims) < count:
-        row = _head(conn)
+        row = _first_row(conn)
         if row is None:
             break
-        head = _struct(row)
+        head = _head_of(row)
         if not fits(head):
             return Taken(claims=claims, short=head, not_before=upcoming)
         claimed = runs_store.claim(conn, row.id, row.attempt + 1, host=host, boot_id=boot_id, at=at)
@@ -102,7 +102,7 @@ def take(
     return Taken(claims=claims, not_before=upcoming)
 
 
-def _struct(row: Any) -> Head:
+def _head_of(row: Any) -> Head:
     asked = msgspec.json.decode(row.spec, type=JobSpec).request.resources
     return Head(run=row.id, job=row.job, asked=asked, peak=row.peak_memory or 0)
 
@@ -118,17 +118,11 @@ def release_due(conn: Connection, at: datetime) -> datetime | None:
 
 def first(conn: Connection) -> Head | None:
     """The run that starts next, if any: for those who only look."""
-    row = _head(conn)
-    return None if row is None else _struct(row)
+    row = _first_row(conn)
+    return None if row is None else _head_of(row)
 
 
-def heads(conn: Connection) -> list[str]:
-    """The id of the run that starts next, if any."""
-    head = first(conn)
-    return [] if head is None else [head.run]
-
-
-def _head(conn: Connection) -> Any | None:
+def _first_row(conn: Connection) -> Any | None:
     found = [row for statement in (_FREE, _GATED) if (row := conn.execute(statement).first()) is not None]
     if not found:
         return None

@@ -186,7 +186,8 @@ class Lifecycle(RuleBasedStateMachine):
         assert {each.run.id for each in waiting} == {run.id for run in found.values() if run.state is RunState.QUEUED}
         assert page.total == len(waiting) == queue.count(conn)
         startable = [each.run.id for each in waiting if not each.why]
-        assert queue.heads(conn) == startable[:1], "what starts next is the first that can"
+        head = queue.first(conn)
+        assert ([head.run] if head else []) == startable[:1], "what starts next is the first that can"
 
     # ------------------------------------------------------------------------------------------------------------------
 
