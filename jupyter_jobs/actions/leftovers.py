@@ -28,6 +28,8 @@ from jupyter_jobs.store import dispatcher, integrity, jobs, queue, runs
 from jupyter_jobs.store.database import read, write
 
 REPAIR = "`jupyter jobs doctor --repair` mends it."
+MNT_DETACH = 2
+"""A flag of umount2(2)."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,14 @@ class Trouble:
 
     finding: Finding
     repair: Callable[[], str]
+
+
+class Repair(msgspec.Struct, frozen=True, kw_only=True):
+    """What was mended: how it was, and how it is now."""
+
+    code: str
+    before: str
+    after: str
 
 
 def troubles(engine: Engine, data_dir: Path) -> list[Trouble]:
@@ -52,7 +62,7 @@ def troubles(engine: Engine, data_dir: Path) -> list[Trouble]:
 
 
 def _open_to_others(data_dir: Path) -> Iterator[Trouble]:
-    wanted = {data_dir: 0o700, **dict.fromkeys(_private_files(data_dir), 384)}
+    wanted = {data_dir: 0o700, **dict.fromkeys(_private_files(data_dir), 0o600)}
     wrong = {path: mode for path, mode in wanted.items() if stat.S_IMODE(path.stat().st_mode) & 0o077 and path.stat().st_uid == os.getuid()}
     if not wrong:
         return
@@ -149,7 +159,7 @@ def _mounts(data_dir: Path) -> Iterator[Trouble]:
         return
 
     def repair() -> str:
-        left = [str(point) for point in reversed(points) if _unmount(point)]
+        left = [str(point) for point in reversed(points) if not _unmount(point)]
         return f"still mounted: {', '.join(left)}" if left else f"{len(points)} file systems were unmounted"
 
     message = f"{points[0]} is still mounted."
@@ -157,12 +167,11 @@ def _mounts(data_dir: Path) -> Iterator[Trouble]:
 
 
 def _unmount(point: Path) -> bool:
-    """Whether it could not be unmounted."""
+    """Take a mount away, at once for whoever looks and later for whoever uses it; whether that was possible."""
     import ctypes
 
-    detach = 2
-    failed: int = ctypes.CDLL(None, use_errno=True).umount2(os.fsencode(point), detach)
-    return failed != 0
+    status: int = ctypes.CDLL(None).umount2(os.fsencode(point), MNT_DETACH)
+    return status == 0
 
 
 def _sockets(engine: Engine, data_dir: Path) -> Iterator[Trouble]:
@@ -226,14 +235,6 @@ def _bytes(path: Path) -> int:
             if stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1:
                 total += facts.st_blocks * 512
     return total
-
-
-class Repair(msgspec.Struct, frozen=True, kw_only=True):
-    """What was mended: how it was, and how it is now."""
-
-    code: str
-    before: str
-    after: str
 
 
 def keep_aside(engine: Engine, data_dir: Path, stamp: str) -> list[str]:
