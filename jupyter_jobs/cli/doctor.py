@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import psutil
+from sqlalchemy import make_url
 
 from jupyter_jobs.actions import leftovers
 from jupyter_jobs.actions.context import Context, local_context
@@ -24,11 +25,14 @@ from jupyter_jobs.errors import BadInput, JobsError
 from jupyter_jobs.model import Finding, Health
 from jupyter_jobs.settings import Jobs, load_settings
 from jupyter_jobs.store import integrity
-from jupyter_jobs.store.database import SCHEMA_VERSION
+from jupyter_jobs.store.database import SCHEMA_VERSION, open_store
 from jupyter_jobs.store.refusal import corrupt
+from jupyter_jobs.store.salvage import salvage
 
 HELD_SECONDS = 2.0
+"""After so long without the right to write, somebody keeps it."""
 FOR_THE_DISPATCHER = {"nobody_follows", "result_not_taken_in"}
+"""What a dispatcher mends, once one runs."""
 
 
 def doctor(args: argparse.Namespace) -> int:
@@ -88,11 +92,6 @@ def _held(context: Context) -> list[Finding]:
 
 
 def _salvage(settings: Jobs, error: JobsError) -> Repair:
-    from sqlalchemy import make_url
-
-    from jupyter_jobs.store.database import open_store
-    from jupyter_jobs.store.salvage import salvage
-
     data_dir = Path(settings.data_dir).absolute()
     path = Path(str(make_url(settings.db_url).database)) if settings.db_url else data_dir / "jobs.sqlite"
     # its runs go on; the next one finds them
@@ -121,8 +120,8 @@ def _repair(context: Context, settings: Jobs) -> list[Repair]:
         except (JobsError, OSError) as error:
             after = f"not mended: {error}"
         done.append(Repair(code=trouble.finding.code, before=trouble.finding.message, after=after))
-    followed = {finding.code: finding for finding in health_of(context).findings}.keys() & FOR_THE_DISPATCHER
-    if followed or any(repair.code in FOR_THE_DISPATCHER for repair in done):
+    codes = {*(finding.code for finding in health_of(context).findings), *(repair.code for repair in done)}
+    if codes & FOR_THE_DISPATCHER:
         status = process.ensure_dispatcher(settings)
         before = "Runs are active, and no dispatcher follows them."
         done.append(Repair(code="nobody_follows", before=before, after=f"a dispatcher runs now (pid {status.pid})"))
