@@ -215,7 +215,9 @@ def _orphans(engine: Engine, data_dir: Path) -> Iterator[Trouble]:
     def repair() -> str:
         prune(engine, data_dir)
         left = unneeded(engine, data_dir)
-        return f"{len(found) - len(left or [])} of {len(found)} were removed"
+        if left is None:
+            return "nothing was removed, because a job is being made; try again"
+        return f"{len(found) - len(left)} of {len(found)} were removed"
 
     places: dict[str, int] = {}
     for path in found:

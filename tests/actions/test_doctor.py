@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from jupyter_jobs.actions import leftovers
+from jupyter_jobs.actions import leftovers, prune
 from jupyter_jobs.actions.places import run_dir
 from jupyter_jobs.backends import processes
 from jupyter_jobs.cli import main
@@ -70,6 +70,16 @@ def test_only_what_no_job_names_is_removed(world: World) -> None:
     assert trouble.repair() == "3 of 3 were removed"
     assert [(world.data_dir / place).exists() for place in places] == [True, True, True, False, False, False]
     assert found(world) == {}
+
+
+def test_nothing_counts_as_removed_while_a_job_is_being_made(world: World) -> None:
+    left = world.data_dir / "runs/00000000"
+    left.mkdir(parents=True)
+    trouble = found(world)["orphaned_files"]
+    with prune.freezing(world.data_dir):
+        assert "nothing was removed" in trouble.repair()
+    assert left.exists()
+    assert trouble.repair() == "1 of 1 were removed"
 
 
 def sleeper(data_dir: Path, run: str) -> subprocess.Popen[bytes]:
