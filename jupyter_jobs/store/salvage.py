@@ -134,8 +134,8 @@ def _stand_in(source: sqlite3.Connection, target: sqlite3.Connection, data_dir: 
             found = msgspec.json.decode((data_dir / "environments" / str(digest) / "environment.json").read_bytes(), type=Environment)
         except (OSError, msgspec.MsgspecError):
             found = Environment(digest=str(digest), prefix="", python="", mode="recorded", distributions=[], created_at=datetime.now(UTC), notes=[])
-        row = (digest, found.prefix, found.mode, made, msgspec.json.encode(found).decode())
-        target.execute("INSERT OR IGNORE INTO environments (digest, prefix, mode, created_at, body) VALUES (?, ?, ?, ?, ?)", row)
+        facts = (digest, found.prefix, found.mode, made, msgspec.json.encode(found).decode())
+        target.execute("INSERT OR IGNORE INTO environments (digest, prefix, mode, created_at, body) VALUES (?, ?, ?, ?, ?)", facts)
 
 
 def _keep_numbers(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
@@ -151,17 +151,18 @@ def _keep_numbers(source: sqlite3.Connection, target: sqlite3.Connection) -> Non
     target.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?)", (highest,))
 
 
-def _replace(made: sqlite3.Connection, file: Path, path: Path) -> bool:
-    """Put the new store into the old one's place; whether that was possible within the old file."""
+def _replace(salvaged: sqlite3.Connection, made: Path, path: Path) -> bool:
+    """Put the new store, open as `salvaged`, into the old one's place; whether that was possible within the old file."""
     try:
         with closing(sqlite3.connect(path, timeout=10)) as old:
-            made.backup(old)
+            salvaged.backup(old)
         if not integrity.problems_of(path, quick=False):
-            file.unlink()
+            made.unlink()
             return True
     except sqlite3.Error:
+        # too damaged to be written to, or never free
         pass
     for each in integrity.files_of(path):
         each.unlink()
-    file.replace(path)
+    made.replace(path)
     return False
