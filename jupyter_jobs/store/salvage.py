@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from itertools import repeat
 from pathlib import Path
 
 import msgspec
@@ -95,7 +96,8 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str) ->
 
 
 def _rows(source: sqlite3.Connection, table: str, names: str) -> Iterator[tuple[object, ...] | None]:
-    """The rows in the order of their numbers, and None for each number that cannot be read: halves of what cannot be read are tried again."""
+    """The rows in the order of their numbers, and None for each number that cannot be read or was given up: halves of what cannot be read are tried
+    again."""
     unreadable = 0
     ranges = [(0, _last_number(source, table) + 1)]
     while ranges and unreadable < MOST_UNREADABLE:
@@ -111,6 +113,8 @@ def _rows(source: sqlite3.Connection, table: str, names: str) -> Iterator[tuple[
                 yield None
             continue
         yield from found
+    for first, end in ranges:
+        yield from repeat(None, end - first)
 
 
 def _last_number(source: sqlite3.Connection, table: str) -> int:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from jupyter_jobs.errors import Unavailable
 from jupyter_jobs.lifecycle import RunState
 from jupyter_jobs.store import database, events, integrity, jobs, runs
+from jupyter_jobs.store import salvage as salvage_module
 from jupyter_jobs.store.database import SCHEMA_VERSION, open_store, read, write
 from jupyter_jobs.store.refusal import refusal
 from jupyter_jobs.store.salvage import salvage
@@ -88,6 +89,16 @@ def test_what_is_readable_is_saved_and_the_damaged_file_kept(tmp_path: Path) -> 
         make_job(conn)
     engine.dispose()
     assert integrity.problems_of(file, quick=False) == []
+
+
+def test_rows_that_are_given_up_count_as_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(salvage_module, "MOST_UNREADABLE", 3)
+    filled(tmp_path)
+    file = tmp_path / "jobs.sqlite"
+    damage(file, pages_of(file, "runs")[2])
+    saved = salvage(file, SCHEMA_VERSION)
+    assert 0 < saved.rows["runs"] < 400
+    assert saved.rows["runs"] + saved.lost["runs"] == 800
 
 
 def test_a_number_of_an_event_is_not_given_again_after_a_salvage(tmp_path: Path) -> None:
