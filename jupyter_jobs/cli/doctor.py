@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import psutil
 from sqlalchemy import make_url
+from sqlalchemy.exc import DBAPIError
 
 from jupyter_jobs.actions import leftovers
 from jupyter_jobs.actions.context import Context, local_context
@@ -25,8 +26,8 @@ from jupyter_jobs.errors import BadInput, JobsError
 from jupyter_jobs.model import Finding, Health
 from jupyter_jobs.settings import Jobs, load_settings
 from jupyter_jobs.store import integrity
-from jupyter_jobs.store.database import SCHEMA_VERSION, open_store
-from jupyter_jobs.store.refusal import corrupt
+from jupyter_jobs.store.database import SCHEMA_VERSION, open_store, shown
+from jupyter_jobs.store.refusal import corrupt, refusal
 from jupyter_jobs.store.salvage import salvage
 
 HELD_SECONDS = 2.0
@@ -63,6 +64,8 @@ def doctor(args: argparse.Namespace) -> int:
         left = [trouble.finding for trouble in leftovers.troubles(context.engine, context.data_dir)]
         damage = [] if found is None else [Finding(code="store_corrupt", level="error", message=found.message, mend=found.mend)]
         return _report(msgspec.structs.replace(health, findings=[*damage, *_held(context), *health.findings, *left]), repairs, args.json)
+    except DBAPIError as error:
+        raise refusal(shown(context.engine), error) from None
     finally:
         context.engine.dispose()
 
@@ -117,6 +120,8 @@ def _repair(context: Context, settings: Jobs) -> list[Repair]:
     for trouble in leftovers.troubles(context.engine, context.data_dir):
         try:
             after = trouble.repair()
+        except DBAPIError as error:
+            after = f"not mended: {refusal(shown(context.engine), error).message}"
         except (JobsError, OSError) as error:
             after = f"not mended: {error}"
         done.append(Repair(code=trouble.finding.code, before=trouble.finding.message, after=after))

@@ -21,7 +21,7 @@ from jupyter_jobs.lifecycle import RunState
 from jupyter_jobs.runner import rundir
 from jupyter_jobs.settings import Jobs
 from jupyter_jobs.sockets import socket_directory
-from jupyter_jobs.store import dispatcher, jobs, runs
+from jupyter_jobs.store import database, dispatcher, jobs, runs
 from jupyter_jobs.store.database import read, write
 from tests.actions.conftest import World
 from tests.actions.test_health import hold, this_process
@@ -206,6 +206,21 @@ def test_whoever_locks_the_store_is_named(world: World, monkeypatch: pytest.Monk
         other.communicate()
     findings = {finding["code"]: finding for finding in json.loads(capsys.readouterr().out)["findings"]}
     assert f"{other.pid} (python" in findings["store_busy"]["message"]
+
+
+def test_what_a_busy_store_keeps_from_being_mended_is_said(world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jupyter_jobs.cli.doctor.load_settings", lambda: Jobs(data_dir=str(world.data_dir)))
+    monkeypatch.setattr("jupyter_jobs.cli.doctor.HELD_SECONDS", 0.1)
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
+    hold(world, this_process(pid_started=1))
+    command = [sys.executable, "-c", HOLD, str(world.data_dir / "jobs.sqlite")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        main(["doctor", "--repair", "--json"])
+        other.communicate()
+    repairs = {repair["code"]: repair["after"] for repair in json.loads(capsys.readouterr().out)["repairs"]}
+    assert repairs["stale_lease"].startswith("not mended: Another process has been writing to the store")
 
 
 def test_a_server_elsewhere_is_not_repaired(capsys: pytest.CaptureFixture[str]) -> None:
