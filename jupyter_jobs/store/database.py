@@ -169,11 +169,11 @@ def is_network_file_system(kind: str) -> bool:
 def _private_directory(directory: Path) -> None:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = directory.stat()
+        if status.st_mode & 0o077 and status.st_uid == os.getuid():
+            directory.chmod(0o700)
     except OSError as error:
         raise refusal_of_system(directory, error) from error
-    status = directory.stat()
-    if status.st_mode & 0o077 and status.st_uid == os.getuid():
-        directory.chmod(0o700)
 
 
 def _sqlite_engine(url: URL) -> Engine:
