@@ -162,7 +162,7 @@ def list_page(
     sort: str = "-created",
 ) -> JobList:
     """A page of jobs with their counts. `status`: any of these shown states; `search`: words that name, notebook, description or id hold;
-    `notebook`: its path as submitted, or `file`: as an absolute one. Raises `BadInput` (`bad_sort`, `bad_page`, `bad_state`)."""
+    `notebook`: its path as submitted, with which `file` may say the absolute one. Raises `BadInput` (`bad_sort`, `bad_page`, `bad_state`)."""
     query: Select[Any] = select(jobs)
     wanted = set(status)
     if unknown := wanted - set(RunState):
