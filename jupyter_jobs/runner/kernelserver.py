@@ -558,14 +558,6 @@ def kill_tree(pid: int) -> None:
         return
 
 
-def close_quietly(descriptor: int) -> None:
-    """Close one that may be closed already."""
-    try:
-        os.close(descriptor)
-    except OSError:
-        return
-
-
 def settle() -> None:
     """Collect garbage and keep the collector from touching, and so copying, what forked processes share."""
     gc.collect()
