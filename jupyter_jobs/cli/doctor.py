@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from jupyter_jobs.model import Finding, Health
 from jupyter_jobs.settings import Jobs, load_settings
 from jupyter_jobs.store import integrity
 from jupyter_jobs.store.database import SCHEMA_VERSION, open_store, shown
-from jupyter_jobs.store.refusal import corrupt, refusal
+from jupyter_jobs.store.refusal import corrupt, refusal, refusal_of_system
 from jupyter_jobs.store.salvage import salvage
 
 HELD_SECONDS = 2.0
@@ -99,7 +100,12 @@ def _salvage(settings: Jobs, error: JobsError) -> Repair:
     path = Path(str(make_url(settings.db_url).database)) if settings.db_url else data_dir / "jobs.sqlite"
     # its runs go on; the next one finds them
     process.stop_dispatcher(settings)
-    saved = salvage(path, SCHEMA_VERSION)
+    try:
+        saved = salvage(path, SCHEMA_VERSION)
+    except OSError as failure:
+        raise refusal_of_system(path, failure) from failure
+    except sqlite3.Error as failure:
+        raise refusal(path, failure) from failure
     engine = open_store(data_dir, settings.db_url)
     try:
         aside = leftovers.keep_aside(engine, data_dir, f"{datetime.now(UTC):%Y%m%dT%H%M%S}")

@@ -43,14 +43,17 @@ def salvage(path: Path, schema: int) -> Salvaged:
     from jupyter_jobs.store.migrations import upgrade
 
     kept = path.with_name(f"{path.name}.damaged.{datetime.now(UTC):%Y%m%dT%H%M%S}")
+    # read from a copy that may be written to: what a killed process left half done in a rollback journal has to be undone first
+    read = path.with_name(f"{path.name}.read")
     for file in integrity.files_of(path):
-        shutil.copy2(file, kept.with_name(kept.name + file.name.removeprefix(path.name)))
+        for copy in (kept, read):
+            shutil.copy2(file, copy.with_name(copy.name + file.name.removeprefix(path.name)))
     made = path.with_name(f"{path.name}.salvaged")
     for file in integrity.files_of(made):
         file.unlink()
     rows: dict[str, int] = {}
     lost: dict[str, int] = {}
-    with closing(sqlite3.connect(f"{kept.as_uri()}?mode=ro", uri=True)) as source:
+    with closing(sqlite3.connect(read)) as source:
         engine = create_engine(URL.create("sqlite", database=str(made)))
         with engine.begin() as conn:
             upgrade(conn, f"{_schema(source, schema):04}")
@@ -67,6 +70,8 @@ def salvage(path: Path, schema: int) -> Salvaged:
             target.execute("COMMIT")
             _keep_numbers(source, target)
             in_place = _replace(target, made, path)
+    for file in integrity.files_of(read):
+        file.unlink()
     return Salvaged(kept=str(kept), rows=rows, lost={name: count for name, count in lost.items() if count}, in_place=in_place)
 
 

@@ -101,6 +101,31 @@ def test_rows_that_are_given_up_count_as_lost(tmp_path: Path, monkeypatch: pytes
     assert saved.rows["runs"] + saved.lost["runs"] == 800
 
 
+HALF_DONE = """
+import os, signal, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA journal_mode = DELETE")
+connection.execute("PRAGMA cache_size = 5")
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("UPDATE runs SET label = 'half done'")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_half_done_is_undone_before_it_is_read(tmp_path: Path) -> None:
+    filled(tmp_path)
+    file = tmp_path / "jobs.sqlite"
+    page = pages_of(file, "runs")[0]
+    subprocess.run([sys.executable, "-c", HALF_DONE, str(file)], check=False)
+    assert file.with_name("jobs.sqlite-journal").exists()
+    damage(file, page)
+    saved = salvage(file, SCHEMA_VERSION)
+    assert saved.rows["runs"] > 700
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("SELECT count(*) FROM runs WHERE label = 'half done'").fetchone() == (0,)
+    assert not list(tmp_path.glob("jobs.sqlite.read*"))
+
+
 def test_a_number_of_an_event_is_not_given_again_after_a_salvage(tmp_path: Path) -> None:
     filled(tmp_path)
     file = tmp_path / "jobs.sqlite"
