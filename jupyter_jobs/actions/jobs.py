@@ -15,6 +15,7 @@ from jupyter_jobs.model import EventList, Job, JobList
 from jupyter_jobs.requests import ChangeJob
 from jupyter_jobs.store import events as events_store
 from jupyter_jobs.store import jobs as store
+from jupyter_jobs.store import output
 from jupyter_jobs.store import runs as runs_store
 from jupyter_jobs.store.database import read, write
 
@@ -73,12 +74,13 @@ def change_job(context: Context, job: str, request: ChangeJob) -> Job:
 def delete_job(context: Context, job: str, *, cancel: bool = False) -> None:
     """Delete a job with its runs and their files, and the snapshots that nothing else needs.
 
-    With active runs: `Conflict` (`job_active`) unless `cancel`; then they are canceled and the job goes when the last of them has ended.
-    Raises `NotFound`.
+    With active runs: `Conflict` (`job_active`) unless `cancel`; then they are canceled and the job goes when the last of them has ended. While files
+    of its runs are copied to its output folder, it goes after that. Raises `NotFound`.
     """
     with write(context.engine) as conn:
         job = job_id(conn, job)
         active = runs_store.ids_of(conn, job, ACTIVE)
+        due = output.count_due(conn, job)
         if active and not cancel:
             raise Conflict(
                 f"{len(active)} runs of job {job} are active.",
@@ -86,7 +88,7 @@ def delete_job(context: Context, job: str, *, cancel: bool = False) -> None:
                 mend="Cancel it first, or delete it with `cancel`.",
                 runs=active[:100],
             )
-        if active:
+        if active or due:
             runs_store.request_cancel_job(conn, job)
             store.request_delete(conn, job)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -28,6 +29,8 @@ from jupyter_jobs.store import artifacts, jobs, snapshots
 from jupyter_jobs.store.database import read
 
 MAX_COPIED = 10_000
+HALF = re.compile(r"\..*\.[0-9a-f]{8}\.part", re.DOTALL)
+"""The name of a file that is being copied."""
 
 
 def run_files(context: Context, run: str, attempt: int = 0) -> RunFiles:
@@ -154,27 +157,47 @@ def copy_files(context: Context, run: str, request: CopyFiles, *, anywhere: bool
     return CopiedFiles(copied=copied)
 
 
-def copy_to_output_dir(engine: Engine, data_dir: Path, run: str) -> list[str]:
-    """Copy an ended run's notebook and files to `<the job's output_dir>/<run>/`, over what an earlier call left there; the paths written.
+def copy_to_output_dir(engine: Engine, data_dir: Path, run: str) -> tuple[list[str], list[str]]:
+    """Copy an ended run's notebook and files to `<the job's output_dir>/<run>/`, over what an earlier call left there. Returns the paths written, and
+    those of its files that are no longer there, or lead elsewhere.
 
-    Nothing happens for a job without `output_dir`. The dispatcher calls it after a run's end. Raises `NotFound`, OSError.
+    Nothing happens for a job without `output_dir`. The dispatcher calls it after a run's end. Raises `NotFound`, `Unavailable` (`not_copied`).
     """
     with read(engine) as conn:
         found = find_run(conn, run)
         job = jobs.frozen(conn, found.job)
         files = artifacts.list_of(conn, found.id)
     if job is None or not job.spec.output_dir:
-        return []
+        return [], []
     target = Path(os_name(job.spec.output_dir)) / found.id
     listed = {file.path: file for file in files if file.kind != "deleted"}
     made = run_dir(data_dir, found.id, max(1, found.attempt))
-    copies = {target / os_name(path): _kept(made, found, path, listed) for path in listed}
+    copies: dict[Path, Path] = {}
+    missing: list[str] = []
+    for path in listed:
+        try:
+            copies[target / os_name(path)] = _kept(made, found, path, listed)
+        except NotFound:
+            missing.append(path)
     executed = made / rundir.NOTEBOOK
     if executed.is_file():
         copies[target / os_name(job.notebook)] = executed
     for destination, source in copies.items():
-        _copy(source, destination, overwrite=True)
-    return [str(destination) for destination in copies]
+        try:
+            _copy(source, destination, overwrite=True)
+        except OSError as error:
+            mend = f"`jupyter jobs files {run} -o FOLDER` copies them elsewhere."
+            raise Unavailable(f"{destination} cannot be written: {error.strerror}.", code="not_copied", mend=mend) from error
+    _clear_halves(copies)
+    return [str(destination) for destination in copies], missing
+
+
+def _clear_halves(copies: Mapping[Path, Path]) -> None:
+    """Remove what a process that was killed while it copied left beside these files."""
+    for folder in {destination.parent for destination in copies}:
+        for half in folder.glob(".*.part"):
+            if half not in copies and HALF.fullmatch(half.name):
+                half.unlink(missing_ok=True)
 
 
 def _inside(path: str, field: str) -> str:

@@ -80,7 +80,9 @@ async def conclude(
     """End an attempt with all that belongs to it, in one transaction; what came of its run, None if it is no longer its run's attempt."""
     while not active.abandoned:
         try:
-            ended = await dispatch.ledger.write(_write_end, active, state, error, news, result, end or Exit())
+            frozen = await dispatch.frozen_of(active.job)
+            output_due = frozen is not None and bool(frozen.spec.output_dir)
+            ended = await dispatch.ledger.write(_write_end, active, state, error, news, result, end or Exit(), output_due)
         except SQLAlchemyError as failure:
             log.error("the end of %s could not be stored and is tried again: %s", active.run, _reason(failure))
             await dispatch.next_beat()
@@ -96,7 +98,14 @@ async def conclude(
 
 
 def _write_end(
-    conn: Connection, active: Active, state: RunState, error: RunError | None, news: News | None, result: RunResult | None, end: Exit
+    conn: Connection,
+    active: Active,
+    state: RunState,
+    error: RunError | None,
+    news: News | None,
+    result: RunResult | None,
+    end: Exit,
+    output_due: bool,
 ) -> Ended | None:
     _write_start(conn, active, news)
     how: dict[str, Json] | None = None
@@ -104,7 +113,8 @@ def _write_end(
         how = {"ways": msgspec.to_builtins(result.ways), "phases": result.phases, "cpu_seconds": result.cpu_seconds}
     at = events.now() if result is None else _time(result.ended_at)
     facts = _facts(active, active if news is None else news, result)
-    ended = ending.end(conn, active.run, active.attempt, state, error=error, exit_code=_exit_code(end), at=at, facts=facts, how=how)
+    code = _exit_code(end)
+    ended = ending.end(conn, active.run, active.attempt, state, error=error, exit_code=code, at=at, facts=facts, how=how, output_due=output_due)
     if ended is not None and ended.state in FINAL and result is not None and result.artifacts:
         artifacts.replace(conn, active.run, [_file(each) for each in result.artifacts])
     return ended

@@ -15,7 +15,7 @@ from jupyter_jobs import resources
 from jupyter_jobs.backends.base import Backend
 from jupyter_jobs.backends.registry import make_backend
 from jupyter_jobs.dispatcher import lease
-from jupyter_jobs.dispatcher.aftermath import clear_up
+from jupyter_jobs.dispatcher.aftermath import clear_up, deliver_what_is_due
 from jupyter_jobs.dispatcher.ledger import Ledger
 from jupyter_jobs.dispatcher.listening import Listening
 from jupyter_jobs.dispatcher.queue import start_what_fits
@@ -99,6 +99,7 @@ async def _run(dispatch: Dispatch, server: Server, listening: Listening, mine: L
         await listening.open(server, dispatch.active)
         dispatch.backend.start()
         await reconcile(dispatch, carry)
+        await deliver_what_is_due(dispatch)
         await clear_up(dispatch)
         log.info("dispatcher %s of %s, pid %d, %d runs at a time", __version__, dispatch.settings.data_dir, os.getpid(), dispatch.parallel)
         dispatch.nudge()

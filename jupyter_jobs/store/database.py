@@ -21,7 +21,7 @@ from jupyter_jobs.store.refusal import refusal, refusal_of_system
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """The newest migration. Revisions are named by their number with four digits."""
 
 BUSY_SECONDS = 10.0

@@ -21,11 +21,12 @@ from jupyter_jobs.store.tables import runs as runs_table
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """What came of the run: a final state, or QUEUED. `others`: so many runs of the job were canceled with it. `deleting`: the job is to be
-    deleted."""
+    deleted. `output_due`: the run's files are to be copied to the job's output folder."""
 
     state: RunState
     others: int = 0
     deleting: bool = False
+    output_due: bool = False
 
 
 _FOUND = (
@@ -56,13 +57,14 @@ def end(
     at: datetime | None = None,
     facts: Facts = NO_FACTS,
     how: dict[str, Json] | None = None,
+    output_due: bool = False,
     draw: Callable[[], float] = random.random,
 ) -> Ended | None:
     """End the present attempt of an active run in the final `state`; None, and nothing is written, if it is another's or not active.
 
     A failed one whose job's policy says so puts its run back into the queue, unless a cancel was asked for or the job is to be deleted. One that
-    failed for good ends a job that fails fast. FAILED needs `error`; `how` goes into the event; of `facts` only the peak is kept where another
-    attempt follows; `draw` is for the jitter.
+    failed for good ends a job that fails fast. FAILED needs `error`; `how` goes into the event; `output_due` counts if the run ends; of `facts` only
+    the peak is kept where another attempt follows; `draw` is for the jitter.
     """
     at = at or events.now()
     found = conn.execute(_FOUND, {"the_run": run}).first()
@@ -78,11 +80,11 @@ def end(
         not_before = at + timedelta(seconds=delay) if delay else None
         runs.move(conn, run, RunState.QUEUED, error=error, at=at, retried=found.retried + 1, not_before=not_before, how=how)
         return Ended(state=RunState.QUEUED)
-    runs.move(conn, run, state, error=error, at=at, facts=facts, how=how)
+    runs.move(conn, run, state, error=error, at=at, facts=facts, how=how, output_due=output_due)
     others = 0
     if state is RunState.FAILED and found.fail_fast:
         others = runs.request_cancel_job(conn, found.job, error=_because_of(run))
-    return Ended(state=state, others=others, deleting=found.delete_requested_at is not None)
+    return Ended(state=state, others=others, deleting=found.delete_requested_at is not None, output_due=output_due)
 
 
 def _because_of(run: str) -> RunError:

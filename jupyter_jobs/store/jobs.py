@@ -255,13 +255,13 @@ def is_deleting(conn: Connection, job: str) -> bool:
 
 
 def request_delete(conn: Connection, job: str, *, at: datetime | None = None) -> None:
-    """Note that a job is to be deleted as soon as its runs have ended."""
+    """Note that a job is to be deleted as soon as its runs have ended and their files were copied."""
     conn.execute(update(jobs).where(jobs.c.id == job, jobs.c.delete_requested_at.is_(None)).values(delete_requested_at=at or events.now()))
 
 
 def to_delete(conn: Connection) -> list[str]:
-    """Ids of jobs that are to be deleted and have no active run."""
-    busy = select(runs.c.job).where(runs.c.state.in_(sorted(ACTIVE)))
+    """Ids of jobs that are to be deleted and have no run that is active or whose files are still to be copied."""
+    busy = select(runs.c.job).where(runs.c.state.in_(sorted(ACTIVE)) | runs.c.output_due_since.is_not(None))
     return list(conn.execute(select(jobs.c.id).where(jobs.c.delete_requested_at.is_not(None), jobs.c.id.not_in(busy))).scalars())
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import BindParameter, Connection, Select, and_, bindparam, delet
 from jupyter_jobs.errors import BadInput, Conflict
 from jupyter_jobs.lifecycle import JobState, RunState
 from jupyter_jobs.model import Json, Page, Resources, Run, WaitingRun
-from jupyter_jobs.store import events
+from jupyter_jobs.store import events, output
 from jupyter_jobs.store import runs as runs_store
 from jupyter_jobs.store.jobs import JobSpec
 from jupyter_jobs.store.pages import Whole, bounded, token_of, values_of
@@ -227,8 +227,8 @@ def next_attempts(conn: Connection) -> list[NextAttempt]:
 
 
 def demand(conn: Connection) -> int:
-    """How many runs need a dispatcher: those under way, and those that wait unless the queue is paused."""
-    return runs_store.count_active(conn) + (0 if is_paused(conn) else count(conn))
+    """How many runs need a dispatcher: those under way, those whose files are to be copied, and those that wait unless the queue is paused."""
+    return runs_store.count_active(conn) + output.count_due(conn) + (0 if is_paused(conn) else count(conn))
 
 
 def list_active(conn: Connection) -> list[Run]:

@@ -195,12 +195,14 @@ def move(
     not_before: datetime | None = None,
     retried: int | None = None,
     how: dict[str, Json] | None = None,
+    output_due: bool = False,
 ) -> bool:
     """Move a run to `new` if it is in a state that leads there (or one of `sources`, all of which must), with its event.
 
     `attempt` fences: only if that attempt is the run's present one. Whether it moved; nothing is written if not.
     A move to FAILED needs `error`; one to RUNNING or a final state may bring `facts`; one to QUEUED `not_before` and how often it was `retried`
-    (then `error` says why, in the event); `how` goes into the event. Needs a transaction that may write.
+    (then `error` says why, in the event); `how` goes into the event; `output_due`: its files are to be copied to the job's output folder. Needs a
+    transaction that may write.
     """
     at = at or events.now()
     present = conn.execute(_PRESENT, {"the_run": run}).first()
@@ -211,6 +213,8 @@ def move(
         return False
     data: dict[str, object] = {"attempt": present.attempt, **(how or {})}
     values: dict[str, object] = {"state": new, "ended_at": at if new in FINAL else None, "not_before": not_before}
+    if output_due:
+        values["output_due_since"] = at
     if new is not RunState.CANCELED or error is not None:
         # the reason of a cancel stands there since that was asked for
         values["error"] = error if new in FINAL else None

@@ -91,6 +91,7 @@ _RUN_FINAL = _one_of("state", FINAL)
 QUEUED_NOW = "state = 'queued' AND not_before IS NULL"
 """Runs whose turn may come. Queries that say it with literal values use the indexes that hold these runs only."""
 UNDER_WAY = _one_of("state", ACTIVE)
+_OUTPUT_DUE = "output_due_since IS NOT NULL"
 _NO = text("false")
 _ZERO = text("0")
 _WHOLE = BigInteger().with_variant(Integer, "sqlite")
@@ -211,10 +212,12 @@ runs = Table(
     Column("retried", Integer, nullable=False, server_default=_ZERO, comment="attempts that failed and were followed by another"),
     Column("extended", Float, nullable=False, server_default=_ZERO, comment="seconds on top of the job's time limit, of this attempt"),
     Column("superseded", Boolean, nullable=False, server_default=_NO, comment="a later run of the combination stands for it"),
+    Column("output_due_since", UtcTime, comment="its files are still to be copied to the job's output folder"),
     CheckConstraint("not_before IS NULL OR state = 'queued'", name="not_before"),
     CheckConstraint("retried >= 0 AND retried <= attempt", name="retried"),
     CheckConstraint("extended >= 0 AND (extended = 0 OR state NOT IN ('created', 'queued'))", name="extended"),
     CheckConstraint(f"NOT superseded OR {_RUN_FINAL}", name="superseded"),
+    CheckConstraint(f"output_due_since IS NULL OR {_RUN_FINAL}", name="output_due_since"),
     UniqueConstraint("job", "number"),
     CheckConstraint(_one_of("state", RunState), name="state"),
     CheckConstraint("number >= 1 AND combination >= 1", name="number"),
@@ -234,6 +237,7 @@ runs = Table(
     Index("ix_runs_queue_of_job", "job", "position", sqlite_where=text(QUEUED_NOW)),
     Index("ix_runs_not_before", "not_before", sqlite_where=text("not_before IS NOT NULL")),
     Index("ix_runs_active", "job", sqlite_where=text(UNDER_WAY)),
+    Index("ix_runs_output_due_since", "output_due_since", sqlite_where=text(_OUTPUT_DUE)),
 )
 
 attempts = Table(

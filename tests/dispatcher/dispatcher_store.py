@@ -51,6 +51,7 @@ class Store:
         accept_drift: bool = False,
         retries: int | RetryPolicy = 0,
         resources: Resources | None = None,
+        output_dir: str = "",
         **more: Any,
     ) -> list[str]:
         """A job with one queued run for each of `does`; the runs' ids. `more` are fields of `NewJob`."""
@@ -67,7 +68,7 @@ class Store:
                 project=str(self.directory),
                 snapshot="0" * 64,
                 kernel=kernel,
-                spec=JobSpec(kernel=kernel, project=choice, request=request, accept_drift=accept_drift),
+                spec=JobSpec(kernel=kernel, project=choice, request=request, accept_drift=accept_drift, output_dir=output_dir),
                 environment=environment,
                 created_by="test",
                 retries=RetryPolicy(attempts=retries) if isinstance(retries, int) else retries,

@@ -35,6 +35,9 @@ def event(**fields):
 
 def result(state, error=None, done=0):
     total = does.get("cells", 0)
+    (directory / "output.ipynb").write_text("{}")
+    (directory / "work" / "files").mkdir(parents=True, exist_ok=True)
+    (directory / "work" / "files" / "plot.png").write_text("image")
     body = {
         "state": state,
         "error": error,

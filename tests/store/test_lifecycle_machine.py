@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, delete, select
 
 from jupyter_jobs.lifecycle import ACTIVE, FINAL, JobState, RunState, can_move
 from jupyter_jobs.model import Combination, Progress, RetryPolicy, Run, RunError
-from jupyter_jobs.store import attempts, ending, events, jobs, queue, runs
+from jupyter_jobs.store import attempts, ending, events, jobs, output, queue, runs
 from jupyter_jobs.store.database import read, write
 from jupyter_jobs.store.tables import events as events_table
 from jupyter_jobs.store.tables import jobs as jobs_table
@@ -39,6 +39,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.jobs: list[str] = []
         self.ended: dict[str, Run] = {}
         self.replayed: dict[str, RunState] = {}
+        self.due: set[str] = set()
         self.seq = 0
 
     @initialize(policy=st.sampled_from(POLICIES), fail_fast=st.booleans(), most=st.integers(0, 2))
@@ -82,13 +83,16 @@ class Lifecycle(RuleBasedStateMachine):
     def progress(self, which: int, late: int, done: int) -> None:
         self._by_attempt(which, late, lambda conn, run, attempt: runs.set_progress(conn, run.id, attempt, Progress(done=done, total=3)), *ACTIVE)
 
-    @rule(which=WHICH, late=st.integers(0, 2), state=st.sampled_from(sorted(FINAL)), code=st.sampled_from(CODES))
-    def end(self, which: int, late: int, state: RunState, code: str) -> None:
+    @rule(which=WHICH, late=st.integers(0, 2), state=st.sampled_from(sorted(FINAL)), code=st.sampled_from(CODES), due=st.booleans())
+    def end(self, which: int, late: int, state: RunState, code: str, due: bool) -> None:
         error = RunError(code=code, message="It failed.") if state is RunState.FAILED else None
 
         def act(conn: Connection, run: Run, attempt: int) -> bool:
-            ended = ending.end(conn, run.id, attempt, state, error=error, at=self.now, draw=lambda: 0.5)
+            ended = ending.end(conn, run.id, attempt, state, error=error, at=self.now, output_due=due, draw=lambda: 0.5)
             assert ended is None or ended.state in (state, RunState.QUEUED)
+            if ended is not None and ended.state in FINAL:
+                assert ended.output_due == due
+                self.due |= {run.id} if due else set()
             return ended is not None
 
         self._by_attempt(which, late, act, *ACTIVE)
@@ -102,6 +106,15 @@ class Lifecycle(RuleBasedStateMachine):
             return moved and attempts.end(conn, run.id, attempt, RunState.CANCELED, at=self.now)
 
         self._by_attempt(which, late, act, *ACTIVE)
+
+    @rule(which=WHICH)
+    @precondition(lambda self: self.due)
+    def deliver(self, which: int) -> None:
+        with write(self.engine) as conn:
+            run = sorted(self.due)[which % len(self.due)]
+            output.settle(conn, run, {"files": 1}, at=self.now)
+            self.due.discard(run)
+            self.ended[run] = msgspec.structs.replace(self.ended[run], seq=events.last_seq(conn))
 
     @rule(seconds=st.integers(1, 8))
     def time_passes(self, seconds: int) -> None:
@@ -179,6 +192,7 @@ class Lifecycle(RuleBasedStateMachine):
                 under_way = [each.number for each in tried if each.ended_at is None]
                 assert under_way == ([run.attempt] if run.state in ACTIVE else []), "the present attempt is the only one under way"
                 assert run.not_before is None or run.state is RunState.QUEUED
+            assert {each.run for each in output.due(conn)} == self.due, "what is to be delivered is, once"
             self._queue_is_what_waits(conn, found)
 
     def _queue_is_what_waits(self, conn: Connection, found: dict[str, Run]) -> None:
