@@ -106,19 +106,31 @@ class Execution:
             asyncio.get_running_loop().call_later(GRACE, self.kernel.kill)
 
     def _set_time_limit(self) -> None:
-        """Stop the run when its time is over: by its spec, or as it was extended since."""
-        try:
-            extended = rundir.read_limits(self._run_dir)
-        except (OSError, ValueError) as error:
-            self._journal.note(f"The run's new time limit cannot be read: {error}")
-            return
-        if extended is not None:
-            self._time_limit = extended.time_limit
+        """Look again when the run's time is over: by its spec, or as it was extended since."""
+        self._read_limits()
         if self._timer:
             self._timer.cancel()
         if self._time_limit:
             left = max(0.0, self._time_limit - (clock.now() - self._began))
-            self._timer = asyncio.get_running_loop().call_later(left, self.stop, "time_limit_exceeded")
+            self._timer = asyncio.get_running_loop().call_later(left, self._time_is_over)
+
+    def _time_is_over(self) -> None:
+        """Stop the run, unless it was extended by somebody who cannot send us the signal."""
+        before = self._time_limit
+        self._read_limits()
+        if self._time_limit == before:
+            self.stop("time_limit_exceeded")
+        else:
+            self._journal.note(f"The run may take {self._time_limit:g} s by now.")
+            self._set_time_limit()
+
+    def _read_limits(self) -> None:
+        try:
+            extended = rundir.read_limits(self._run_dir)
+        except (OSError, ValueError) as error:
+            self._journal.note(f"The run's new time limit cannot be read: {error}")
+        else:
+            self._time_limit = self._time_limit if extended is None else extended.time_limit
 
     def breach(self, breach: Breach) -> None:
         """The run uses more than it may: end it at once."""

@@ -150,7 +150,7 @@ class RunSpec(Struct, frozen=True, kw_only=True):
 
 class Limits(Struct, frozen=True, kw_only=True):
     """`limits.json`, written by the dispatcher when a run may take longer than `run.json` says: seconds from its beginning. SIGUSR1 tells the
-    runner."""
+    runner, which reads it again before it ends a run, too."""
 
     time_limit: float
 
