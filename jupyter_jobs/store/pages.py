@@ -73,9 +73,13 @@ def values_of(token: str, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)), type=shape)
     except (binascii.Error, ValueError, msgspec.DecodeError) as error:
-        raise BadInput(
-            "`after` is no page of this list.", code="bad_page", mend="Pass the `next` of the page before, with the same `sort`.", field="after"
-        ) from error
+        raise not_a_page() from error
+
+
+def not_a_page() -> BadInput:
+    """What a token is refused with."""
+    mend = "Pass the `next` of the page before, with the same `sort`."
+    return BadInput("`after` is no page of this list.", code="bad_page", mend=mend, field="after")
 
 
 def _beyond(columns: Sequence[ColumnElement[Any]], values: Sequence[object], *, descending: bool) -> ColumnElement[bool]:

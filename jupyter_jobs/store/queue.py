@@ -7,12 +7,13 @@ waits, however many runs there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime
+from heapq import merge
 from typing import Any
 
 import msgspec
-from sqlalchemy import BindParameter, Connection, Select, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import BindParameter, Connection, RowMapping, and_, bindparam, delete, func, insert, literal, select, tuple_, update
 
 from jupyter_jobs.errors import BadInput, Conflict
 from jupyter_jobs.lifecycle import JobState, RunState
@@ -20,7 +21,7 @@ from jupyter_jobs.model import Json, Page, Resources, Run, WaitingRun
 from jupyter_jobs.store import events, output
 from jupyter_jobs.store import runs as runs_store
 from jupyter_jobs.store.jobs import JobSpec
-from jupyter_jobs.store.pages import Whole, bounded, token_of, values_of
+from jupyter_jobs.store.pages import Whole, bounded, not_a_page, token_of, values_of
 from jupyter_jobs.store.runs import GAP, SPAN, struct_of
 from jupyter_jobs.store.tables import jobs, pause, runs
 
@@ -237,42 +238,81 @@ def list_active(conn: Connection) -> list[Run]:
     return [struct_of(row) for row in conn.execute(query).mappings()]
 
 
-def list_page(conn: Connection, *, after: str = "", limit: int = 100) -> tuple[list[WaitingRun], Page]:
-    """A page of the runs that wait, in the order in which they will start as far as that is known; those that wait for a time come last.
+class Place(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """A waiting run's place in the list, and its number there. `time`: `not_before` in ISO format, for one that waits for it."""
 
-    Raises `BadInput` (`bad_page`).
+    time: str
+    rank: Whole
+    position: Whole
+    run: str
+    number: int
+
+
+def list_page(conn: Connection, *, after: str = "", limit: int = 100) -> tuple[list[WaitingRun], Page]:
+    """A page of the runs that wait, in the order in which they will start as far as that is known; those that wait for a time come last, by that.
+
+    What is read is what is shown, by index, and as much again where some jobs hold their runs back. Raises `BadInput` (`bad_page`).
     """
-    later = runs.c.not_before.is_not(None)
-    columns = [later, runs.c.rank, runs.c.position, runs.c.id]
-    running = select(runs.c.job, func.count().label("active")).where(runs_store.under_way()).group_by(runs.c.job).subquery()
-    full = (jobs.c.state != JobState.ACTIVE) | ((jobs.c.max_parallel > 0) & (func.coalesce(running.c.active, 0) >= jobs.c.max_parallel))
-    query: Select[Any] = (
-        select(runs, full.label("full"))
-        .join(jobs, jobs.c.id == runs.c.job)
-        .outerjoin(running, running.c.job == runs.c.job)
-        .where(runs.c.state == _QUEUED)
-        .order_by(*columns)
-    )
-    position = 0
-    if after:
-        is_later, rank, place, run, position = values_of(after, tuple[bool, Whole, Whole, str, Whole])
-        behind = (runs.c.position > place) | ((runs.c.position == place) & (runs.c.id > run))
-        beyond = (runs.c.rank > rank) | ((runs.c.rank == rank) & behind)
-        query = query.where(later & beyond if is_later else later | beyond)
+    place = values_of(after, Place) if after else None
     limit = bounded(limit)
-    rows = list(conn.execute(query.limit(limit + 1)).mappings())
+    rows = [] if place and place.time else _ready(conn, place, limit + 1)
+    if len(rows) <= limit:
+        rows += _later(conn, place if place and place.time else None, limit + 1 - len(rows))
+    shown = _numbered(conn, rows[:limit], place.number if place else 0)
     following = ""
     if len(rows) > limit:
-        rows = rows[:limit]
-        last = rows[-1]
-        following = token_of([last["not_before"] is not None, last["rank"], last["position"], last["id"], position + limit])
-    return _numbered(rows, position), Page(next=following, total=count(conn))
+        last, time = rows[limit - 1], rows[limit - 1]["not_before"]
+        following = token_of([time.isoformat() if time else "", *_key(last), shown[-1].position])
+    return shown, Page(next=following, total=count(conn))
 
 
-def _numbered(rows: Sequence[Any], position: int) -> list[WaitingRun]:
+def _ready(conn: Connection, after: Place | None, most: int) -> list[RowMapping]:
+    """Those that wait for no time. The index has those of jobs that may hold them back apart, as the dispatcher picks them."""
+    columns = (runs.c.rank, runs.c.position, runs.c.id)
+    found = []
+    for gated in (False, True):
+        query = select(runs).where(_queued_now, runs.c.gated.is_(gated)).order_by(*columns).limit(most)
+        if after:
+            query = query.where(tuple_(*columns) > tuple_(after.rank, after.position, after.run))
+        found.append(conn.execute(query).mappings().all())
+    return list(merge(*found, key=_key))[:most]
+
+
+def _later(conn: Connection, after: Place | None, most: int) -> list[RowMapping]:
+    """Those that wait for a time."""
+    columns = (runs.c.not_before, runs.c.rank, runs.c.position, runs.c.id)
+    query = select(runs).where(runs.c.not_before.is_not(None)).order_by(*columns).limit(most)
+    if after:
+        time = literal(_time(after.time), runs.c.not_before.type)
+        query = query.where(tuple_(*columns) > tuple_(time, after.rank, after.position, after.run))
+    return list(conn.execute(query).mappings())
+
+
+def _key(row: RowMapping) -> tuple[int, int, str]:
+    return row["rank"], row["position"], row["id"]
+
+
+def _time(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError as error:
+        raise not_a_page() from error
+
+
+def _numbered(conn: Connection, rows: Sequence[RowMapping], before: int) -> list[WaitingRun]:
+    full = _full(conn, {row["job"] for row in rows if row["gated"]})
     return [
         WaitingRun(
-            position=number, priority=-row["rank"], why="time" if row["not_before"] is not None else "job" if row["full"] else "", run=struct_of(row)
+            position=number,
+            priority=-row["rank"],
+            why="time" if row["not_before"] is not None else "job" if row["job"] in full else "",
+            run=struct_of(row),
         )
-        for number, row in enumerate(rows, position + 1)
+        for number, row in enumerate(rows, before + 1)
     ]
+
+
+def _full(conn: Connection, of: Collection[str]) -> set[str]:
+    """Those of these jobs that start nothing now."""
+    held = (jobs.c.state != JobState.ACTIVE) | ((jobs.c.max_parallel > 0) & (jobs.c.max_parallel <= _under_way))
+    return set(conn.execute(select(jobs.c.id).where(jobs.c.id.in_(list(of)), held)).scalars()) if of else set()

@@ -13,6 +13,7 @@ from jupyter_jobs.lifecycle import JobState, RunState
 from jupyter_jobs.model import Resources, RetryPolicy
 from jupyter_jobs.store import ending, events, jobs, queue, runs
 from jupyter_jobs.store.database import read, write
+from jupyter_jobs.store.pages import token_of
 from jupyter_jobs.store.runs import Facts
 from jupyter_jobs.store.tables import jobs as jobs_table
 from jupyter_jobs.store.tables import runs as runs_table
@@ -195,8 +196,9 @@ def test_pages_of_the_queue_neither_repeat_nor_skip(engine: Engine) -> None:
             after = page.next
             if not after:
                 break
-        with pytest.raises(BadInput):
-            queue.list_page(conn, after="WyJ4IiwxXQ")
+        for wrong in ("WyJ4IiwxXQ", token_of(["", 1 << 70, 1, "x", 1]), token_of(["soon", 1, 1, "x", 1])):
+            with pytest.raises(BadInput):
+                queue.list_page(conn, after=wrong)
     assert seen == whole
     assert set(whole[-2:]) == {f"{late}-1", f"{late}-2"}
     assert positions == list(range(1, 9))
@@ -242,6 +244,48 @@ def test_a_pick_reads_by_index_whatever_waits(engine: Engine, kind: str) -> None
                 jobs.delete(conn, job)
     # hundreds of instructions; a scan of the runs would make it a hundred times as many
     assert steps[1] <= steps[0] + 5, steps
+
+
+def test_a_page_of_the_queue_reads_what_it_shows(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it begins: no statement sorts all that waits, and where a hundred times as much does, none reads more."""
+    if engine.dialect.name != "sqlite":
+        pytest.skip("reads SQLite's plans, and counts its instructions")
+    said: list[tuple[str, object]] = []
+    event.listen(engine, "before_cursor_execute", lambda conn, cursor, statement, parameters, context, many: said.append((statement, parameters)))
+    # the total is counted besides, in an index
+    monkeypatch.setattr(queue, "count", lambda conn: 0)
+    steps: list[list[int]] = []
+    for count in (30, 1000):
+        with write(engine) as conn:
+            made = [make_job(conn, with_fields(max_parallel=limit, priority=limit), runs_count=count) for limit in (0, 1, 0, 1)]
+            for number in range(1, count + 1):
+                conn.execute(update(runs_table).where(runs_table.c.id == f"{made[0]}-{number}").values(not_before=at(number)))
+            steps.append([])
+            for start in (0, 10, count, 2 * count, 3 * count - 5, 3 * count + 10, 4 * count - 10):
+                after = place(conn, start)
+                said.clear()
+                ran: list[int] = []
+                raw = conn.connection.driver_connection
+                raw.set_progress_handler(lambda ran=ran: ran.append(1), 100)  # type: ignore[union-attr]
+                found, _ = queue.list_page(conn, after=after, limit=10)
+                raw.set_progress_handler(None, 0)  # type: ignore[union-attr]
+                assert [each.position for each in found] == list(range(start + 1, start + 11))
+                steps[-1].append(len(ran))
+                for statement, parameters in list(said):
+                    plan = [row[3] for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]  # type: ignore[arg-type]
+                    assert "USE TEMP B-TREE FOR ORDER BY" not in plan, (statement, plan)
+            for job in made:
+                jobs.delete(conn, job)
+    assert all(many <= few + 10 for few, many in zip(*steps, strict=True)), steps
+
+
+def place(conn: Connection, start: int) -> str:
+    """Where the page after the first `start` runs begins."""
+    after = ""
+    while start:
+        after = queue.list_page(conn, after=after, limit=min(start, 1000))[1].next
+        start -= min(start, 1000)
+    return after
 
 
 def test_no_statement_of_the_queue_scans_the_runs(engine: Engine) -> None:
