@@ -45,5 +45,7 @@ system)
   [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null || command -v google-chrome >/dev/null || apt_install chromium fonts-dejavu-core
   # the driver that playwright brings is linked against it
   ldconfig -p 2>/dev/null | grep -q libatomic.so.1 || apt_install libatomic1
+  # without it its tests are skipped
+  command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || [ "$(id -u)" != 0 ] || apt_install postgresql
   ;;
 esac
