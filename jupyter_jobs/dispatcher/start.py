@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from jupyter_jobs.backends.base import Handle, Submission
@@ -20,7 +19,7 @@ from jupyter_jobs.errors import JobsError, NotFound, Unavailable
 from jupyter_jobs.lifecycle import RunState
 from jupyter_jobs.model import RunError
 from jupyter_jobs.runner import room
-from jupyter_jobs.store import attempts, runs
+from jupyter_jobs.store import ending
 from jupyter_jobs.store.ending import Ended
 from jupyter_jobs.store.jobs import Frozen
 
@@ -83,7 +82,7 @@ async def patiently(dispatch: Dispatch, active: Active, work: Callable[[], Await
 
 async def requeue(dispatch: Dispatch, active: Active) -> None:
     """Put a claimed run of which nothing was started back into the queue."""
-    await dispatch.ledger.write(_requeue, active.run, active.attempt)
+    await dispatch.ledger.write(ending.give_back, active.run, active.attempt)
 
 
 async def _checked(dispatch: Dispatch, active: Active, frozen: Frozen) -> None:
@@ -144,13 +143,6 @@ async def _fail(dispatch: Dispatch, active: Active, error: RunError) -> Ended | 
         except (TimeoutError, JobsError, OSError) as failure:
             log.error("%s could not be ended: %s", active.run, failure)
     return await conclude(dispatch, active, RunState.FAILED, error)
-
-
-def _requeue(conn: Connection, run: str, attempt: int) -> None:
-    found = runs.get(conn, run)
-    wanted = RunState.CANCELED if found is not None and found.status == "canceling" else RunState.QUEUED
-    if runs.move(conn, run, wanted, attempt=attempt):
-        attempts.end(conn, run, attempt, RunState.CANCELED)
 
 
 def _json(detail: dict[str, object]) -> dict[str, object]:

@@ -87,6 +87,16 @@ def end(
     return Ended(state=state, others=others, deleting=found.delete_requested_at is not None, output_due=output_due)
 
 
+def give_back(conn: Connection, run: str, attempt: int, *, at: datetime | None = None) -> bool:
+    """End the present attempt of an active run, of which nothing was started: the run waits for another, which uses no retry up, or is canceled if
+    that was asked for. False, and nothing is written, if it is another's or not active."""
+    at = at or events.now()
+    asked = conn.execute(select(runs_table.c.cancel_requested_at).where(runs_table.c.id == run)).scalar()
+    state = RunState.QUEUED if asked is None else RunState.CANCELED
+    moved = runs.move(conn, run, state, attempt=attempt, at=at, sources=ACTIVE)
+    return moved and attempts.end(conn, run, attempt, RunState.CANCELED, at=at)
+
+
 def _because_of(run: str) -> RunError:
     message = f"Run {run} failed, and its job ends with the first run that does."
     return RunError(code="fail_fast", message=message, mend="Mend what failed, then `jupyter jobs rerun`.", detail={"run": run})

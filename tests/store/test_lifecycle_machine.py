@@ -102,8 +102,7 @@ class Lifecycle(RuleBasedStateMachine):
         """It was claimed, and nothing of it was started."""
 
         def act(conn: Connection, run: Run, attempt: int) -> bool:
-            moved = runs.move(conn, run.id, RunState.QUEUED, attempt=attempt, at=self.now, sources=ACTIVE)
-            return moved and attempts.end(conn, run.id, attempt, RunState.CANCELED, at=self.now)
+            return ending.give_back(conn, run.id, attempt, at=self.now)
 
         self._by_attempt(which, late, act, *ACTIVE)
 
