@@ -181,6 +181,7 @@ def _clear_away(
     for directory in sockets:
         shutil.rmtree(directory, ignore_errors=True)
     journal.phase("clear", time.monotonic() - started)
+    journal.say_lost()
     # kibibytes on Linux, bytes on macOS
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     largest = outcome.memory or ended.ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -114,6 +114,11 @@ class Journal:
             log.error("The log cannot be written: %s", error)
         self._lost, self._why_lost = self._lost + lines, error.strerror or type(error).__name__
 
+    def say_lost(self) -> None:
+        """Say how many lines were lost, where the log has not said so yet: nothing more comes."""
+        if self._lost:
+            self._write([])
+
     def note(self, text: str) -> None:
         """Append a line of our own to the log."""
         self.output("system", text.rstrip("\n") + "\n")

@@ -231,6 +231,17 @@ def test_the_log_says_what_it_lost_and_events_wait(small_disk: Path) -> None:
     assert [(event.kind, event.done, event.state) for event in said] == [("progress", 1, ""), ("state", 0, "running"), ("progress", 2, "")]
 
 
+def test_lines_that_are_lost_at_the_end_are_told_of_too(prepare, small_disk: Path) -> None:
+    ballast = str(small_disk / "ballast")
+    filled = f"f = open({ballast!r}, 'ab', 0)\nimport contextlib\n{FILL}\nprint('lost ' + 'x' * 10_000)"
+    run = prepare([code("print('begun')"), code(filled), code(f"import os; os.unlink({ballast!r}); f.close()")])
+    run.path = small_disk / "attempt"
+    run.path.mkdir()
+    result = run.start().wait()
+    assert result.state == "complete", result.error
+    assert texts(run.path)[-1] == "… 1 lines could not be written (No space left on device) …"
+
+
 def test_a_result_finds_its_reserved_room(small_disk: Path) -> None:
     room.reserve(small_disk)
     fill(small_disk)

@@ -81,7 +81,8 @@ def _kind(pid: int, command: list[str], where: str, name: str) -> str:
         # else a child that tries an import, or a keeper that has no name yet
         return "other" if _has(psutil.Process(pid).ppid(), b"jupyter_jobs_kernelserver") else "kernel server"
     if "jupyter_jobs.dispatcher" in line:
-        return "dispatcher"
+        # else its child, which is about to become a runner
+        return "other" if _has(psutil.Process(pid).ppid(), b"jupyter_jobs.dispatcher") else "dispatcher"
     if "jupyter_jobs.runner" in line:
         return "runner"
     if "ipykernel_launcher" in line:
