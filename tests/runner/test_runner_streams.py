@@ -108,10 +108,11 @@ os._exit(9)
 def test_what_a_dying_kernel_writes_past_its_protocol_is_heard(execute):
     run, result = execute([code(LAST_WORDS)])
     assert result.error.code == "kernel_died"
-    # what was said before comes twice, by message and past the protocol; which of the two a dying kernel still sends is chance
+    # what was said before comes twice, by message and past the protocol; which of the two a dying kernel still sends is chance, and what lies in its
+    # own pipe when it ends it takes with it
     assert result.error.traceback.endswith("last words\n")
     assert [(line.stream, line.cell) for line in run.log if line.text == "last words"] == [("stderr", 1)]
-    assert run.said().count("said twice") == 1
+    assert run.said().count("said twice") <= 1
 
 
 AFTER_THE_LAST_CELL = """

@@ -14,6 +14,7 @@ from jupyter_jobs.lifecycle import RunState
 from jupyter_jobs.model import RunError
 from jupyter_jobs.store import artifacts, attempts, ending, events, jobs, output, queue, runs
 from jupyter_jobs.store.database import SCHEMA_VERSION, open_store, read, schema_version, write
+from jupyter_jobs.store.runs import Facts
 from tests.factories import at, make_job
 from tests.store.cluster import cluster, programs
 from tests.store.test_database import differences
@@ -46,7 +47,7 @@ def test_a_store_in_postgresql(url: str, tmp_path: Path) -> None:
         assert [claim.run for claim in queue.take(conn, 2, host="h", boot_id="b").claims] == [one, two]
         attempts.record_handle(conn, one, 1, handle="{}", pid=7, pid_started=8)
         assert runs.move(conn, one, RunState.RUNNING, attempt=1, at=at(1))
-        assert ending.end(conn, one, 1, RunState.COMPLETE, records={"auc": 0.5}, at=at(3), output_due=True) == ending.Ended(
+        assert ending.end(conn, one, 1, RunState.COMPLETE, facts=Facts(records={"auc": 0.5}), at=at(3), output_due=True) == ending.Ended(
             state=RunState.COMPLETE, output_due=True
         )
         interrupted = RunError(code="interrupted", message="It is gone.")
