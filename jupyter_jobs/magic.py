@@ -6,13 +6,14 @@ import argparse
 import contextlib
 import io
 import shlex
+from collections import Counter
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.display import display
 
 from jupyter_jobs.cli import OK, build_parser, run_command
-from jupyter_jobs.cli.again import add_combinations, queue_again
+from jupyter_jobs.cli.again import add_combinations, queue_again, runs_of
 from jupyter_jobs.cli.output import counts_text
 from jupyter_jobs.cli.run import create, exit_code, make, refuse_inside_run
 from jupyter_jobs.client import connect
@@ -98,21 +99,28 @@ def _display(args: argparse.Namespace) -> None:
         display(JobView(args.job_or_run, url=args.url))  # type: ignore[no-untyped-call]
     else:
         refuse_inside_run()
-        queue = {RUN: create, "again:rerun": queue_again, "again:add": add_combinations}[args.command]
         with connect(args.url) as client:
-            job = queue(client, args)
+            if args.command == RUN:
+                job, numbers = create(client, args), None
+            else:
+                job, numbers = {"again:rerun": queue_again, "again:add": add_combinations}[args.command](client, args)
         view = JobView(job.id, url=args.url)
         display(view)  # type: ignore[no-untyped-call]
         if args.wait:
-            _expect_complete(view.wait(), args.url)
+            _expect_complete(view.wait(), args.url, numbers)
 
 
-def _expect_complete(job: Job, url: str) -> None:
-    """Raises JobNotComplete where the command line would end with another exit code than 0, JobsError."""
-    if exit_code(job) == OK:
+def _expect_complete(job: Job, url: str, numbers: range | None = None) -> None:
+    """Raises JobNotComplete where the command line would end with another exit code than 0 (of runs of these `numbers` only), JobsError."""
+    if exit_code(job.counts) == OK:
         return
     with connect(url) as client:
         failed = client.runs(job.id, state="failed", limit=1).runs
+        if numbers is not None:
+            ended = runs_of(client, job, numbers)
+            failed = [run for run in ended if run.state == "failed"][:1]
+            if exit_code(Counter(run.state for run in ended)) == OK:
+                return
     why = "".join(f" Run {run.number}: {run.error.message}" for run in failed if run.error)
     raise JobNotComplete(f"job {job.id} {job.name}: {counts_text(job)}.{why}")
 

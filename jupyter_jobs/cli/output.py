@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from jupyter_jobs.lifecycle import STATE_LETTERS
-from jupyter_jobs.model import Finding, Job, LivePath, Run, RunList
+from jupyter_jobs.model import Finding, Job, LivePath, Run
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -135,22 +135,22 @@ def live_text(path: LivePath) -> str:
     return f"{path.path}{' (writable)' if path.writable else ''}" + (f": {known}" if known else "")
 
 
-def runs_table(job: Job, runs: RunList) -> Table:
+def runs_table(job: Job, runs: Sequence[Run]) -> Table:
     """Runs with their parameters and recorded values as columns."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("run", no_wrap=True)
     table.add_column("state", no_wrap=True)
-    names = list(dict.fromkeys(name for run in runs.runs for name in run.parameters))
-    records = list(dict.fromkeys([*job.record, *(name for run in runs.runs for name in run.records)]))
+    names = list(dict.fromkeys(name for run in runs for name in run.parameters))
+    records = list(dict.fromkeys([*job.record, *(name for run in runs for name in run.records)]))
     for name in names:
         table.add_column(name)
     for name in records:
         table.add_column(name, justify="right", style="bold")
     table.add_column("time", justify="right")
     table.add_column("")
-    for run in runs.runs:
+    for run in runs:
         table.add_row(
             run.id,
             state_text(run.status),
@@ -162,10 +162,10 @@ def runs_table(job: Job, runs: RunList) -> Table:
     return table
 
 
-def print_runs(job: Job, runs: RunList) -> None:
+def print_runs(job: Job, runs: Sequence[Run]) -> None:
     """The table, and under it what to do about what failed, each thing once."""
     console.print(runs_table(job, runs))
-    for mend in dict.fromkeys(run.error.mend for run in runs.runs if run.error and run.error.mend):
+    for mend in dict.fromkeys(run.error.mend for run in runs if run.error and run.error.mend):
         console.print(Text(f"→ {mend}", "dim"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
@@ -23,7 +23,7 @@ from jupyter_jobs.requests import AskRetries, CombinationsRequest, CreateJob
 
 def run(args: argparse.Namespace) -> int:
     """Make a job of a notebook; with --wait show its progress until the end."""
-    return exit_code(make(args))
+    return exit_code(make(args).counts)
 
 
 def make(args: argparse.Namespace) -> Job:
@@ -47,7 +47,7 @@ def make(args: argparse.Namespace) -> Job:
         if args.json:
             print_json(job)
         else:
-            print_runs(job, client.runs(job.id, limit=1000))
+            print_runs(job, client.runs(job.id, limit=1000).runs)
         return job
 
 
@@ -169,15 +169,21 @@ def read_value(text: str) -> object:
     return text
 
 
-def wait(client: Client, job: Job, *, show: bool) -> Job:
-    """Follow a job to its end. The first Ctrl-C cancels the job, the second leaves it to itself."""
+def wait(client: Client, job: Job, *, show: bool, only: range | None = None) -> Job:
+    """Follow a job, or only its runs of these numbers, to the end. The first Ctrl-C cancels what is waited for, the second leaves it to itself."""
     # while the first run starts: at the end somebody waits
     import rich.table  # noqa: F401
 
     latest = job
-    with _progress(job) if show and errors.is_terminal else nullcontext(_nothing) as shown, _cancel_on_interrupt(client, job):
+    mine = None if only is None else [f"{job.id}-{number}" for number in only]
+    with _progress(job) if show and errors.is_terminal else nullcontext(_nothing) as shown, _cancel_on_interrupt(client, job, mine):
+        open_runs = list(mine or ())
         for latest in client.follow(job.id):
             shown(latest)
+            while open_runs and client.run(open_runs[-1]).state in FINAL:
+                open_runs.pop()
+            if mine is not None and not open_runs:
+                break
     return latest
 
 
@@ -202,11 +208,14 @@ def _progress(job: Job) -> Iterator[Callable[[Job], None]]:
 
 
 @contextmanager
-def _cancel_on_interrupt(client: Client, job: Job) -> Iterator[None]:
+def _cancel_on_interrupt(client: Client, job: Job, runs: list[str] | None) -> Iterator[None]:
     def cancel(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, before)
         errors.print("canceling; once more leaves the job to itself", style="yellow")
-        client.cancel_job(job.id)
+        if runs is None:
+            client.cancel_job(job.id)
+        for run in runs or ():
+            client.cancel_run(run)
 
     before = signal.signal(signal.SIGINT, cancel)
     try:
@@ -215,8 +224,8 @@ def _cancel_on_interrupt(client: Client, job: Job) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def exit_code(job: Job) -> int:
-    """1 a run failed, 130 canceled, else 0: all complete, or nobody waited."""
-    if job.counts.get("failed"):
+def exit_code(counts: Mapping[str, int]) -> int:
+    """Of so many runs in each state: 1 a run failed, 130 canceled, else 0: all complete, or nobody waited."""
+    if counts.get("failed"):
         return FAILED
-    return CANCELED if job.counts.get("canceled") else OK
+    return CANCELED if counts.get("canceled") else OK

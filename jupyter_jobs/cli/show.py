@@ -133,7 +133,7 @@ def list_runs(args: argparse.Namespace) -> int:
     if args.json:
         print_json(runs)
     else:
-        print_runs(job, runs)
+        print_runs(job, runs.runs)
     return OK
 
 

@@ -1,0 +1,23 @@
+"""What the command line says, and what it refuses, where a newcomer went astray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.acceptance.place import Place, write_notebook
+
+
+def test_what_was_started_again_is_judged_alone(place: Place, project: Path) -> None:
+    bad = project.parent / "bad"
+    bad.write_text("")
+    cell = f"import os\nassert not (n < 3 and os.path.exists({str(bad)!r})), n"
+    notebook = write_notebook(project / "alone.ipynb", cell, parameters="n = 0")
+    job = str(place.json("run", notebook, "-p", "n", "1", "-p", "n", "2", "--wait", code=1)["id"])
+    said = place.jobs("add", job, "-p", "n", "5", "--wait")
+    assert (f"{job}-3" in said, f"{job}-1" in said) == (True, False)
+    bad.unlink()
+    said = place.jobs("rerun", f"{job}-1", "--wait")
+    assert (f"{job}-4" in said, f"{job}-2" in said, "AssertionError" in said) == (True, False, False)
+    bad.write_text("")
+    said = place.jobs("rerun", job, "--failed", "--wait", code=1)
+    assert (f"{job}-5" in said, f"{job}-4 " in said) == (True, False)
