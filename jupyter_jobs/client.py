@@ -112,7 +112,7 @@ class Client:
         return self._send("PATCH", f"jobs/{_part(job)}", Job, change)
 
     def rerun_job(self, job: str, which: Literal["failed", "all"] | list[int] = "failed") -> Job:
-        """Run combinations again: those whose newest run has failed, all that have ended, or those of these run numbers."""
+        """Run combinations again: what has failed or was canceled by `fail_fast`, all that have ended, or those of these run numbers."""
         return self._post(f"jobs/{_part(job)}/rerun", Job, requests.Rerun(which=which))
 
     def add_runs(self, job: str, request: requests.AddRuns) -> Job:

@@ -103,7 +103,8 @@ class AddRuns(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Rerun(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which combinations of a job run again: those whose newest run has `failed`, `all` that have ended, or those of these run numbers."""
+    """Which combinations of a job run again: those whose newest run has `failed` or was canceled because another had (code `fail_fast`), `all` that
+    have ended, or those of these run numbers."""
 
     which: Literal["failed", "all"] | list[int] = "failed"
 

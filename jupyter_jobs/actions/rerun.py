@@ -42,7 +42,8 @@ def rerun_run(context: Context, run: str) -> Run:
 
 
 def rerun_job(context: Context, job: str, which: Literal["failed", "all"] | list[int]) -> Job:
-    """Run combinations of a job again: those whose newest run has failed, all that have ended, or those of these run numbers.
+    """Run combinations of a job again: those whose newest run has failed or was canceled because another had, all that have ended, or those of
+    these run numbers.
 
     Raises `NotFound`, `Conflict` (`nothing_to_rerun`, `run_not_ended`, `job_deleting`).
     """
@@ -51,7 +52,7 @@ def rerun_job(context: Context, job: str, which: Literal["failed", "all"] | list
         _check_kept(conn, job)
         newest = runs_store.newest(conn, job)
         if which == "failed":
-            chosen = [run for run in newest if run.state is RunState.FAILED]
+            chosen = [run for run in newest if _has_failed(run)]
         elif which == "all":
             chosen = [run for run in newest if run.state in FINAL]
         else:
@@ -92,6 +93,11 @@ def add_runs(context: Context, job: str, request: AddRuns) -> Job:
         shown = _shown(conn, job)
     tell_dispatcher(context)
     return msgspec.structs.replace(shown, notes=[*shown.notes, *_new(findings, shown.notes)])
+
+
+def _has_failed(run: Run) -> bool:
+    """Whether it failed, or another's failure ended it."""
+    return run.state is RunState.FAILED or (run.state is RunState.CANCELED and run.error is not None and run.error.code == "fail_fast")
 
 
 def _repeat(conn: Connection, job: str, chosen: list[Run]) -> list[str]:

@@ -89,7 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("html", "show:html", "The executed notebook as one self-contained HTML page.", ("JOB|RUN", "an id; a job's pages go into a folder"))
     sub.add_argument("-o", "--output", default="", metavar="FILE", help="where to (default: <run>.html, <job>-html/; - for standard output)")
     sub = command("rerun", "again:rerun", "Run again, on what was frozen: the failed runs of a job, all of them, or one.", ("JOB|RUN", "an id"))
-    sub.add_argument("--failed", action="store_true", help="of a job: only the combinations whose newest run has failed")
+    sub.add_argument("--failed", action="store_true", help="of a job: only what has failed, or was canceled by --fail-fast")
     sub.add_argument("--wait", action="store_true", help="show progress until all runs have ended")
     sub = command("add", "again:add", "Add combinations to a job, on what was frozen for it.", ("JOB", "a job's id"))
     _values(sub)

@@ -18,6 +18,21 @@ from jupyter_jobs.store.runs import NO_FACTS, Facts
 from jupyter_jobs.store.tables import jobs
 from jupyter_jobs.store.tables import runs as runs_table
 
+AROUND = {
+    "backend_silent",
+    "failed",
+    "internal_error",
+    "interpreter_missing",
+    "interrupted",
+    "kernel_died",
+    "memory_error",
+    "no_room",
+    "not_stored",
+    "runner_not_started",
+    "workspace_failed",
+}
+"""Codes of what lies in the machine around a run. What a job has frozen fails again, so a re-run mends nothing else."""
+
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """What came of the run: a final state, or QUEUED. `others`: so many runs of the job were canceled with it. `deleting`: the job is to be
@@ -83,7 +98,7 @@ def end(
     runs.move(conn, run, state, error=error, at=at, facts=facts, how=how, output_due=output_due)
     others = 0
     if state is RunState.FAILED and found.fail_fast:
-        others = runs.request_cancel_job(conn, found.job, error=_because_of(run))
+        others = runs.request_cancel_job(conn, found.job, error=_because_of(run, error))
     return Ended(state=state, others=others, deleting=found.delete_requested_at is not None, output_due=output_due)
 
 
@@ -97,6 +112,10 @@ def give_back(conn: Connection, run: str, attempt: int, *, at: datetime | None =
     return moved and attempts.end(conn, run, attempt, RunState.CANCELED, at=at)
 
 
-def _because_of(run: str) -> RunError:
+def _because_of(run: str, error: RunError | None) -> RunError:
     message = f"Run {run} failed, and its job ends with the first run that does."
-    return RunError(code="fail_fast", message=message, mend="Mend what failed, then `jupyter jobs rerun`.", detail={"run": run})
+    if error is not None and error.code in AROUND:
+        mend = f"Mend what failed, then `jupyter jobs rerun {run.rpartition('-')[0]} --failed`."
+    else:
+        mend = "Correct what failed and make a new job: a re-run has the notebook and the limits of this one."
+    return RunError(code="fail_fast", message=message, mend=mend, detail={"run": run})

@@ -8,8 +8,9 @@ from jupyter_jobs.actions import create, jobs, rerun, runs
 from jupyter_jobs.actions.places import job_dir
 from jupyter_jobs.errors import BadInput, Conflict, JobsError, NotFound, Unavailable
 from jupyter_jobs.lifecycle import RunState
-from jupyter_jobs.model import Job
-from jupyter_jobs.requests import AddRuns, ChangeJob, CreateJob
+from jupyter_jobs.model import Job, RunError
+from jupyter_jobs.requests import AddRuns, AskRetries, ChangeJob, CreateJob
+from jupyter_jobs.store import ending
 from jupyter_jobs.store import jobs as jobs_store
 from jupyter_jobs.store.database import write
 from tests.actions.conftest import World
@@ -64,6 +65,20 @@ def test_all_that_has_ended_or_some_by_number(world: World, job: Job) -> None:
     assert_refused("run_not_ended", lambda: rerun.rerun_job(world.context, job.id, [1]))
     assert_refused("run_not_found", lambda: rerun.rerun_job(world.context, job.id, [99]))
     assert_refused("nothing_to_rerun", lambda: rerun.rerun_job(world.context, job.id, []))
+
+
+def test_what_failing_fast_canceled_runs_again_with_what_failed(world: World) -> None:
+    made = create.create_job(world.context, CreateJob(path=world.report, fail_fast=True, retries=AskRetries(attempts=0)))
+    fails, by_hand, waits = (f"{made.id}-{number}" for number in (1, 2, 3))
+    runs.cancel_run(world.context, by_hand)
+    bring(world, fails, RunState.RUNNING)
+    with write(world.context.engine) as conn:
+        ending.end(conn, fails, 1, RunState.FAILED, error=RunError(code="cell_error", message="no"))
+    stopped = runs.show_run(world.context, waits).error
+    assert stopped is not None
+    assert "new job" in stopped.mend, "a re-run has the same cell again"
+    rerun.rerun_job(world.context, made.id, "failed")
+    assert [run.rerun_of for run in runs.list_runs(world.context, made.id).runs[3:]] == [fails, waits]
 
 
 def test_one_run(world: World, job: Job) -> None:

@@ -507,7 +507,8 @@ export interface Queue {
 }
 
 /**
- * Which combinations of a job run again: those whose newest run has `failed`, `all` that have ended, or those of these run numbers.
+ * Which combinations of a job run again: those whose newest run has `failed` or was canceled because another had (code `fail_fast`), `all` that
+ * have ended, or those of these run numbers.
  */
 export interface Rerun {
   which?: "all" | "failed" | number[];
