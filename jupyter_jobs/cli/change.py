@@ -8,20 +8,33 @@ from rich.table import Table
 from rich.text import Text
 
 from jupyter_jobs.cli import OK
-from jupyter_jobs.cli.output import ago_text, console, print_json, seconds_text, state_text, time_text
-from jupyter_jobs.client import connect
-from jupyter_jobs.model import WaitingRun
+from jupyter_jobs.cli.output import ago_text, canceling_text, console, print_json, seconds_text, state_text, time_text
+from jupyter_jobs.client import connect, has_ended
+from jupyter_jobs.lifecycle import FINAL
+from jupyter_jobs.model import Job, Run, WaitingRun
 
 
 def cancel(args: argparse.Namespace) -> int:
     """Ask for a job's or a run's end; queued runs end at once, the others within seconds."""
     with connect(args.url) as client:
         name: str = args.job_or_run
-        answer = client.cancel_run(name) if "-" in name else client.cancel_job(name)
-        if args.json:
-            print_json(answer)
+        answer: Job | Run
+        if "-" in name:
+            run = client.run(name)
+            kind, status, ended = "run", run.status, run.state in FINAL
+            answer = client.cancel_run(name)
+            state = state_text(answer.status)
         else:
-            console.print(answer.id, state_text(answer.status))
+            job = client.job(name)
+            kind, status, ended = "job", str(job.status or "empty"), has_ended(job)
+            answer = client.cancel_job(name)
+            state = canceling_text(client, answer) or state_text(answer.status)
+    if args.json:
+        print_json(answer)
+    elif ended:
+        console.print(f"{kind} {answer.id} is {status} already; nothing to cancel")
+    else:
+        console.print(answer.id, state)
     return OK
 
 

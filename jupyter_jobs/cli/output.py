@@ -11,7 +11,8 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from jupyter_jobs.lifecycle import STATE_LETTERS
+from jupyter_jobs.client import Client
+from jupyter_jobs.lifecycle import ACTIVE, STATE_LETTERS
 from jupyter_jobs.model import Finding, Job, LivePath, Run
 
 if TYPE_CHECKING:
@@ -63,6 +64,14 @@ def counts_text(job: Job) -> str:
     parts = [f"{job.counts.get('complete', 0)} of {job.total} complete"]
     parts += [f"{job.counts[state]} {state}" for state in ("failed", "canceled", "running", "init", "queued") if job.counts.get(state)]
     return ", ".join(parts)
+
+
+def canceling_text(client: Client, job: Job) -> Text | None:
+    """`◌ canceling 2 runs`; None where nobody asked for the end of a run under way."""
+    if not any(job.counts.get(state) for state in ACTIVE):
+        return None
+    asked = sum(run.status == "canceling" for run in client.runs(job.id, state=sorted(ACTIVE), limit=1000).runs)
+    return Text(f"{SIGNS['canceling'][0]} canceling {asked} run{'s' * (asked != 1)}", SIGNS["canceling"][1]) if asked else None
 
 
 def seconds_text(seconds: float | None) -> str:

@@ -14,6 +14,7 @@ from jupyter_jobs.cli import OK
 from jupyter_jobs.cli.output import (
     ago_text,
     bytes_text,
+    canceling_text,
     console,
     counts_text,
     live_text,
@@ -56,10 +57,11 @@ def show(args: argparse.Namespace) -> int:
         if "-" in name:
             return _show_run(client, name, as_json=args.json)
         job = client.job(name)
+        canceling = canceling_text(client, job)
     if args.json:
         print_json(job)
         return OK
-    console.print(f"[bold]{job.id}[/]", job.name, state_text(job.status), counts_text(job))
+    console.print(f"[bold]{job.id}[/]", job.name, state_text(job.status), counts_text(job), canceling or "")
     console.print(strip_text(job.strip, 200))
     facts = {
         "notebook": f"{job.notebook} in {job.project}",

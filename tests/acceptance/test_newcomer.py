@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tests.acceptance.place import Place, write_notebook
@@ -21,3 +22,18 @@ def test_what_was_started_again_is_judged_alone(place: Place, project: Path) -> 
     bad.write_text("")
     said = place.jobs("rerun", job, "--failed", "--wait", code=1)
     assert (f"{job}-5" in said, f"{job}-4 " in said) == (True, False)
+
+
+def test_canceling_says_what_comes_of_it(place: Place, project: Path) -> None:
+    gate = project.parent / "gate-of-words"
+    os.mkfifo(gate)
+    # goes on for a while after it was asked to end
+    cell = f"import time\nprint(open({str(gate)!r}).read())\ntry:\n    time.sleep(600)\nexcept KeyboardInterrupt:\n    open({str(gate)!r}).read()"
+    notebook = write_notebook(project / "slow.ipynb", cell)
+    job = str(place.json("run", notebook)["id"])
+    with gate.open("w"):
+        pass
+    assert "canceling 1 run" in place.jobs("cancel", job)
+    place.jobs("logs", job, "--follow")
+    assert f"job {job} is canceled already; nothing to cancel" in place.jobs("cancel", job)
+    assert f"run {job}-1 is canceled already; nothing to cancel" in place.jobs("cancel", f"{job}-1")
