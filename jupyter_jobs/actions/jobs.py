@@ -83,7 +83,7 @@ def delete_job(context: Context, job: str, *, cancel: bool = False) -> None:
         due = output.count_due(conn, job)
         if active and not cancel:
             raise Conflict(
-                f"{len(active)} runs of job {job} are active.",
+                f"1 run of job {job} is active." if len(active) == 1 else f"{len(active)} runs of job {job} are active.",
                 code="job_active",
                 mend="Cancel it first, or delete it with `cancel`.",
                 runs=active[:100],

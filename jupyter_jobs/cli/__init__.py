@@ -8,9 +8,11 @@ import re
 import sys
 from importlib import import_module
 
-from jupyter_jobs.cli.quantities import cores, size
+from jupyter_jobs.cli.quantities import cores, delay, extension, job_id, memory, run_id, size, some_time, whole
 
 OK, FAILED, BAD_INPUT, CANCELED = 0, 1, 2, 130
+PRIORITIES, RETRIES, RUNS_AT_A_TIME, SHOWN = (-100, 100), (0, 20), (0, 10_000), (1, 1000)
+RUN_SORTS = ("number", "-number", "state", "duration", "-duration")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -67,7 +69,8 @@ def build_parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=help, description=help)
         sub.set_defaults(command=function)
         for metavar, text in positional:
-            sub.add_argument(metavar.lower().replace("|", "_or_"), metavar=metavar, help=text)
+            kind = {"JOB": job_id, "RUN": run_id}.get(metavar, str)
+            sub.add_argument(metavar.lower().replace("|", "_or_"), metavar=metavar, help=text, type=kind)
         sub.add_argument("--json", action="store_true", help="print what the REST API returns")
         sub.add_argument("--url", default="", help="a server's URL (with ?token=…) instead of this machine's store")
         return sub
@@ -77,11 +80,11 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("list", "show:list_jobs", "Jobs, newest first.")
     sub.add_argument("--status", default="", help="only jobs that are queued, running, complete, failed, canceled")
     sub.add_argument("--search", default="", help="only jobs whose name or notebook holds this text")
-    sub.add_argument("--limit", type=int, default=30, help="at most so many (default 30)")
+    sub.add_argument("--limit", type=whole(*SHOWN), default=30, help="at most so many (default 30)")
     command("show", "show:show", "A job: what was frozen, its runs by state. A run: its attempts.", ("JOB|RUN", "an id; a job's may be shortened"))
     sub = command("runs", "show:list_runs", "The runs of a job, with parameters and recorded values.", ("JOB", "a job's id"))
     sub.add_argument("--state", default="", help="only runs in this state")
-    sub.add_argument("--sort", default="number", help="number, state, duration; with - in front the other way round")
+    sub.add_argument("--sort", default="number", choices=RUN_SORTS, help="the order; --sort=-duration: the longest first")
     sub = command("logs", "show:logs", "The log of a run, or of all runs of a job.", ("JOB|RUN", "an id"))
     sub.add_argument("-f", "--follow", action="store_true", help="go on until the end")
     sub = command("files", "show:files", "The files that a run made or changed.", ("RUN", "a run's id: <job>-<number>"))
@@ -98,12 +101,14 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--duplicates", action="store_true", help="also those that the job has already")
     sub.add_argument("--wait", action="store_true", help="show progress until all runs have ended")
     sub = command("extend", "change:extend", "Let a run under way take longer than its time limit.", ("RUN", "a run's id"))
-    sub.add_argument("by", type=duration, metavar="TIME", help="how much longer: 90s, 10m, 1h30m")
+    # -5m is a wrong time, and no option
+    sub._negative_number_matcher = re.compile(r"-\d.*")
+    sub.add_argument("by", type=extension, metavar="TIME", help="how much longer: 90s, 10m, 1h30m")
     sub = command("priority", "change:priority", "Let a job's waiting runs start before or after those of others.", ("JOB", "a job's id"))
-    sub.add_argument("priority", type=int, metavar="N", help="-100 to 100; higher ones first, 0 is usual")
+    sub.add_argument("priority", type=whole(*PRIORITIES), metavar="N", help="-100 to 100; higher ones first, 0 is usual")
     sub = command("queue", "change:queue", "What runs and what waits, in order; pause and resume it.")
     sub.add_argument("verb", nargs="?", choices=("pause", "resume"), help="start nothing more, of any job; start again")
-    sub.add_argument("--limit", type=int, default=30, help="show at most so many that wait (default 30)")
+    sub.add_argument("--limit", type=whole(*SHOWN), default=30, help="show at most so many that wait (default 30)")
     command("usage", "usage:usage", "What a run used: CPU, memory, disk.", ("RUN", "a run's id"))
     command("cancel", "change:cancel", "Cancel a job or a run.", ("JOB|RUN", "an id"))
     sub = command("delete", "change:delete", "Delete a job with its runs and what only it had frozen.", ("JOB", "a job's id"))
@@ -144,10 +149,10 @@ def _run_arguments(sub: argparse.ArgumentParser) -> None:
     results.add_argument("--name", default="", help="the job's name")
     results.add_argument("--description", default="", help="a line about it")
     limits = sub.add_argument_group("limits")
-    limits.add_argument("--time-limit", type=duration, default=None, metavar="TIME", help="of a run: 90s, 10m, 1h30m, or seconds")
-    limits.add_argument("--cell-timeout", type=duration, default=None, metavar="TIME", help="of a cell")
+    limits.add_argument("--time-limit", type=some_time, default=None, metavar="TIME", help="of a run: 90s, 10m, 1h30m, or seconds")
+    limits.add_argument("--cell-timeout", type=some_time, default=None, metavar="TIME", help="of a cell")
     limits.add_argument(
-        "--memory", type=size, default=None, metavar="SIZE", help="of a run: 2G, 500Mi; kept free for it, and the most that it may hold"
+        "--memory", type=memory, default=None, metavar="SIZE", help="of a run: 2G, 500Mi; kept free for it, and the most that it may hold"
     )
     limits.add_argument(
         "--cpu", type=cores, default=None, metavar="CORES", help="of a run: 1.5, 500m; kept free for it, and the most that it may use"
@@ -158,13 +163,17 @@ def _run_arguments(sub: argparse.ArgumentParser) -> None:
     start.add_argument("--no-learn", action="store_true", help="do not import beforehand what the notebook imports")
     start.add_argument("--no-fork", action="store_true", help="start each kernel by itself")
     queue = sub.add_argument_group("queue and failures")
-    queue.add_argument("--priority", type=int, default=0, metavar="N", help="-100 to 100; jobs of a higher one start first")
-    queue.add_argument("--max-parallel", type=int, default=0, metavar="N", help="at most so many runs of this job at a time")
+    queue.add_argument("--priority", type=whole(*PRIORITIES), default=0, metavar="N", help="-100 to 100; jobs of a higher one start first")
+    queue.add_argument("--max-parallel", type=whole(*RUNS_AT_A_TIME), default=0, metavar="N", help="at most so many runs of this job at a time")
     queue.add_argument("--fail-fast", action="store_true", help="the first run that fails for good ends the job")
     queue.add_argument(
-        "--retries", type=int, default=None, metavar="N", help="so many more attempts of a run that fails (default: 1, of one that was interrupted)"
+        "--retries",
+        type=whole(*RETRIES),
+        default=None,
+        metavar="N",
+        help="so many more attempts of a run that fails (default: 1 after `interrupted`)",
     )
-    queue.add_argument("--retry-delay", type=duration, default=None, metavar="TIME", help="before each of them (default: none)")
+    queue.add_argument("--retry-delay", type=delay, default=None, metavar="TIME", help="before each of them (default: none)")
     queue.add_argument("--retry-backoff", choices=("fixed", "exponential"), default=None, help="exponential: twice as long each time")
     queue.add_argument("--retry-on", default=None, metavar="CODES", help="only after these error codes: kernel_died,memory_error (default: any)")
     sub.add_argument("--wait", action="store_true", help="show progress until all runs have ended")
@@ -182,15 +191,6 @@ def _values(sub: argparse._ActionsContainer) -> argparse._ActionsContainer:
     )
     sub.add_argument("-r", "--parameters-raw", nargs=2, action="append", default=[], metavar=("NAME", "TEXT"), help="a text value, as it is")
     return sub
-
-
-def duration(text: str) -> float:
-    """`90`, `90s`, `10m`, `1h30m`, `2d` in seconds."""
-    found = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip().lower(), re.ASCII)
-    if found is None or not text.strip():
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write it like 90s, 10m or 1h30m")
-    days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 class _Version(argparse.Action):

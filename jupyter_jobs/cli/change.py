@@ -10,6 +10,7 @@ from rich.text import Text
 from jupyter_jobs.cli import OK
 from jupyter_jobs.cli.output import ago_text, canceling_text, console, print_json, seconds_text, state_text, time_text
 from jupyter_jobs.client import connect, has_ended
+from jupyter_jobs.errors import Conflict
 from jupyter_jobs.lifecycle import FINAL
 from jupyter_jobs.model import Job, Run, WaitingRun
 
@@ -41,7 +42,12 @@ def cancel(args: argparse.Namespace) -> int:
 def delete(args: argparse.Namespace) -> int:
     """Delete a job; refused while runs are active, unless --cancel."""
     with connect(args.url) as client:
-        client.delete_job(args.job, cancel=args.cancel)
+        try:
+            client.delete_job(args.job, cancel=args.cancel)
+        except Conflict as error:
+            if error.code == "job_active":
+                error.mend = f"`jupyter jobs delete {args.job} --cancel` cancels first."
+            raise
         if not args.json:
             console.print(f"deleted {args.job}")
     return OK

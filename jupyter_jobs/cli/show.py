@@ -28,6 +28,7 @@ from jupyter_jobs.cli.output import (
 )
 from jupyter_jobs.client import Client, connect
 from jupyter_jobs.errors import BadInput
+from jupyter_jobs.lifecycle import FINAL
 from jupyter_jobs.model import Job, RetryPolicy
 
 
@@ -102,7 +103,12 @@ def _show_run(client: Client, name: str, *, as_json: bool) -> int:
         table.add_row(
             str(attempt.number), state_text(attempt.state or run.status), time_text(attempt.started_at), seconds_text(took), Text(why, "red")
         )
-    console.print(table if found.attempts else "not started yet")
+    if found.attempts:
+        console.print(table)
+    elif run.state in FINAL:
+        console.print(f"{run.state} before it started" + (f": {run.error.message}" if run.error else ""), markup=False)
+    else:
+        console.print("not started yet")
     return OK
 
 

@@ -17,6 +17,8 @@ from jupyter_jobs.runner.rundir import CellRef, RunError, RunSpec
 ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 QUOTED = re.compile(r"'((?:[^'\\]|\\.)+)'")
 LONGEST = 100_000
+PLENTY = 8 * 10**9
+"""Bytes that no run takes between two looks at it."""
 
 SYNTAX_ERRORS = {"SyntaxError", "IndentationError", "TabError"}
 MISSING_FILE = {"FileNotFoundError", "NotADirectoryError"}
@@ -181,12 +183,15 @@ def kernel_died(cell: CellRef | None, status: int, tail: str, memory: MemoryFact
     detail["signal"] = name
     message, mend = f"The kernel was killed by {name} {doing}.", "Look at the log for what happened before."
     if -status == signal.SIGKILL:
-        sure = memory is not None and memory.ran_out
-        message = f"The kernel was killed by {name} {doing}, {'because' if sure else 'most likely because'} memory ran out."
+        looked = f" The run held {size(memory.held)} when it was last looked at, and the machine had {size(memory.free)} left." if memory else ""
         if memory:
-            message += f" The run held {size(memory.held)} when it was last looked at, and the machine had {size(memory.free)} left."
             detail |= {"used": memory.held, "free": memory.free}
-        mend = "Use less data at a time, run fewer runs in parallel, or use a larger machine."
+        if memory and not memory.ran_out and memory.free > max(PLENTY, 2 * memory.held):
+            mend = "Somebody did it, or a program that watches over this machine: its own log may say."
+        else:
+            why = "because" if memory and memory.ran_out else "most likely because"
+            message = f"{message.removesuffix('.')}, {why} memory ran out.{looked}"
+            mend = "Use less data at a time, run fewer runs in parallel, or use a larger machine."
     elif -status in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL):
         mend = "A compiled library crashed; look at the log, and check the versions of the libraries that this cell uses."
     return RunError(code="kernel_died", message=message, mend=mend, cell=cell, traceback=tail, detail=detail)

@@ -33,7 +33,19 @@ def test_canceling_says_what_comes_of_it(place: Place, project: Path) -> None:
     job = str(place.json("run", notebook)["id"])
     with gate.open("w"):
         pass
+    said = place.jobs("delete", job, code=2)
+    assert f"1 run of job {job} is active" in said
+    assert f"jupyter jobs delete {job} --cancel" in said
     assert "canceling 1 run" in place.jobs("cancel", job)
     place.jobs("logs", job, "--follow")
     assert f"job {job} is canceled already; nothing to cancel" in place.jobs("cancel", job)
     assert f"run {job}-1 is canceled already; nothing to cancel" in place.jobs("cancel", f"{job}-1")
+
+
+def test_a_paused_queue_says_so_to_whoever_waits(place: Place, project: Path) -> None:
+    notebook = write_notebook(project / "held.ipynb", "1")
+    place.jobs("queue", "pause")
+    job = str(place.json("run", notebook)["id"])
+    place.jobs("cancel", job)
+    assert "canceled before it started" in place.jobs("show", f"{job}-1")
+    place.jobs("queue", "resume")

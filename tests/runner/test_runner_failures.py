@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_jobs.runner import rundir
+from jupyter_jobs.runner import failures, rundir
 from tests.runner.runner_cells import code, text
 
 
@@ -110,7 +110,7 @@ def test_live_data_that_may_only_be_read(execute, project, tmp_path):
 @pytest.mark.parametrize(
     ("source", "status", "says"),
     [
-        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -9, "memory ran out"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -9, "SIGKILL"),
         ("import ctypes; ctypes.string_at(0)", -11, "SIGSEGV"),
         ("import os; os._exit(3)", 3, "exit status 3"),
     ],
@@ -218,3 +218,14 @@ def test_a_run_directory_without_a_spec(prepare):
     assert ended.returncode == 1
     assert "run.json" in ended.stderr
     assert rundir.read_result(run.path) is None
+
+
+@pytest.mark.parametrize(
+    ("held", "free", "ran_out", "said"),
+    [(18, 23_700, False, ""), (18, 900, False, "most likely"), (9_000, 12_000, False, "most likely"), (18, 23_700, True, "because memory")],
+)
+def test_memory_is_blamed_for_a_killed_kernel_only_where_it_may_be(held: int, free: int, ran_out: bool, said: str) -> None:
+    error = failures.kernel_died(None, -9, "", failures.MemoryFacts(held=held * 10**6, free=free * 10**6, ran_out=ran_out))
+    assert said in error.message
+    assert ("memory ran out" in error.message) == bool(said)
+    assert ("less data" in error.mend) == bool(said)
