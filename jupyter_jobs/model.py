@@ -318,6 +318,7 @@ class Job(Struct, frozen=True, kw_only=True):
     retries: RetryPolicy
     time_limit: float | None
     cell_timeout: float | None
+    resources: Resources = Resources()
 
 
 class Progress(Struct, frozen=True, kw_only=True):

@@ -115,7 +115,11 @@ def _show_run(client: Client, name: str, *, as_json: bool) -> int:
 def _limits_text(job: Job) -> str:
     run = f"{seconds_text(job.time_limit)} a run" if job.time_limit else ""
     cell = f"{seconds_text(job.cell_timeout)} a cell" if job.cell_timeout else ""
-    return ", ".join(filter(None, (run, cell)))
+    asked = job.resources
+    cpu = f"{asked.cpu:g} core{'s' * (asked.cpu != 1)}" if asked.cpu else ""
+    memory = f"{bytes_text(asked.memory)} of memory" if asked.memory else ""
+    storage = f"{bytes_text(asked.storage)} of files" if asked.storage else ""
+    return ", ".join(filter(None, (run, cell, cpu, memory, storage)))
 
 
 def _queue_text(job: Job) -> str:

@@ -31,7 +31,7 @@ from sqlalchemy.exc import IntegrityError
 from jupyter_jobs import retries
 from jupyter_jobs.errors import BadInput, Unavailable
 from jupyter_jobs.lifecycle import ACTIVE, FINAL, STATE_LETTERS, JobState, RunState, job_status
-from jupyter_jobs.model import Finding, IgnoredPath, Job, JobList, KernelInfo, LivePath, ProjectChoice, RetryPolicy
+from jupyter_jobs.model import Finding, IgnoredPath, Job, JobList, KernelInfo, LivePath, ProjectChoice, Resources, RetryPolicy
 from jupyter_jobs.requests import CreateJob
 from jupyter_jobs.store import events
 from jupyter_jobs.store.pages import Sort, Time, page_of
@@ -50,6 +50,16 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     ignored: list[IgnoredPath] = []
     output_dir: str = ""
     accept_drift: bool = False
+
+
+class _Request(msgspec.Struct, frozen=True):
+    resources: Resources = Resources()
+
+
+class _Spec(msgspec.Struct, frozen=True):
+    """What of a `JobSpec` is shown; of the rest nothing is made."""
+
+    request: _Request
 
 
 class Frozen(msgspec.Struct, frozen=True, kw_only=True):
@@ -358,4 +368,5 @@ def _struct(row: RowMapping, counts: dict[str, int], last_end: datetime | None, 
         retries=row["retries"] or retries.DEFAULT,
         time_limit=row["time_limit"],
         cell_timeout=row["cell_timeout"],
+        resources=msgspec.json.decode(row["spec"], type=_Spec).request.resources,
     )

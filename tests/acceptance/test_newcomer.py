@@ -45,7 +45,8 @@ def test_canceling_says_what_comes_of_it(place: Place, project: Path) -> None:
 def test_a_paused_queue_says_so_to_whoever_waits(place: Place, project: Path) -> None:
     notebook = write_notebook(project / "held.ipynb", "1")
     place.jobs("queue", "pause")
-    job = str(place.json("run", notebook)["id"])
+    job = str(place.json("run", notebook, "--memory", "200M", "--cpu", "1", "--storage", "5M")["id"])
+    assert "1 core, 200.0 MB of memory, 5.0 MB of files" in place.jobs("show", job)
     place.jobs("cancel", job)
     assert "canceled before it started" in place.jobs("show", f"{job}-1")
     place.jobs("queue", "resume")

@@ -42,6 +42,7 @@ export function job(id: string, fields: Partial<Job> = {}): Job {
     retries: { attempts: 1, backoff: 'fixed', delay: 0, max_delay: 3600, jitter: 0, on: ['interrupted'] },
     time_limit: null,
     cell_timeout: null,
+    resources: {},
     ...fields
   };
 }

@@ -351,6 +351,7 @@ export interface Job {
   retries: RetryPolicy;
   time_limit: number | null;
   cell_timeout: number | null;
+  resources: Resources;
 }
 
 export interface JobList {
