@@ -11,7 +11,7 @@ from importlib import import_module
 from jupyter_jobs.cli.quantities import cores, delay, extension, job_id, memory, run_id, size, some_time, whole
 
 OK, FAILED, BAD_INPUT, CANCELED = 0, 1, 2, 130
-PRIORITIES, RETRIES, RUNS_AT_A_TIME, SHOWN = (-100, 100), (0, 20), (0, 10_000), (1, 1000)
+PRIORITIES, RETRIES, RUNS_AT_A_TIME, SHOWN, ATTEMPTS = (-100, 100), (0, 20), (0, 10_000), (1, 1000), (1, 100_000)
 RUN_SORTS = ("number", "-number", "state", "duration", "-duration")
 
 
@@ -87,10 +87,13 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--sort", default="number", choices=RUN_SORTS, help="the order; --sort=-duration: the longest first")
     sub = command("logs", "show:logs", "The log of a run, or of all runs of a job.", ("JOB|RUN", "an id"))
     sub.add_argument("-f", "--follow", action="store_true", help="go on until the end")
+    _attempt(sub)
     sub = command("files", "show:files", "The files that a run made or changed.", ("RUN", "a run's id: <job>-<number>"))
     sub.add_argument("-o", "--output-dir", default="", metavar="DIR", help="copy them into this folder")
+    _attempt(sub)
     sub = command("html", "show:html", "The executed notebook as one self-contained HTML page.", ("JOB|RUN", "an id; a job's pages go into a folder"))
     sub.add_argument("-o", "--output", default="", metavar="FILE", help="where to (default: <run>.html, <job>-html/; - for standard output)")
+    _attempt(sub)
     sub = command("rerun", "again:rerun", "Run again, on what was frozen: the failed runs of a job, all of them, or one.", ("JOB|RUN", "an id"))
     sub.add_argument("--failed", action="store_true", help="of a job: only what has failed, or was canceled by --fail-fast")
     sub.add_argument("--wait", action="store_true", help="show progress until all runs have ended")
@@ -177,6 +180,10 @@ def _run_arguments(sub: argparse.ArgumentParser) -> None:
     queue.add_argument("--retry-backoff", choices=("fixed", "exponential"), default=None, help="exponential: twice as long each time")
     queue.add_argument("--retry-on", default=None, metavar="CODES", help="only after these error codes: kernel_died,memory_error (default: any)")
     sub.add_argument("--wait", action="store_true", help="show progress until all runs have ended")
+
+
+def _attempt(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--attempt", type=whole(*ATTEMPTS), default=0, metavar="N", help="of a run: an earlier attempt (`show RUN` lists them)")
 
 
 def _values(sub: argparse._ActionsContainer) -> argparse._ActionsContainer:

@@ -150,24 +150,40 @@ def list_runs(args: argparse.Namespace) -> int:
 
 
 def logs(args: argparse.Namespace) -> int:
-    """Standard output and error of a run's cells as they were written; of a job, each line with its run."""
-    name: str = args.job_or_run
+    """Standard output and error of a run's cells as they were written, attempt by attempt; of a job, each line with its run."""
+    name = _of_a_run(args)
     with connect(args.url) as client:
-        for line in client.logs(name, follow=args.follow):
+        several = "-" in name and not args.attempt and not args.json
+        starts = [attempt.started_at.timestamp() for attempt in client.attempts(name).attempts] if several else []
+        begun = 0
+        for line in client.logs(name, follow=args.follow, attempt=args.attempt):
             if args.json:
                 sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
                 sys.stdout.flush()
                 continue
+            # a line is of the attempt that had begun when it was written
+            while len(starts) > 1 and begun < len(starts) and line.at >= starts[begun]:
+                begun += 1
+                if begun == len(starts) or line.at < starts[begun]:
+                    console.print(f"attempt {begun}", style="dim")
             stream = sys.stderr if line.stream == "stderr" else sys.stdout
             stream.write(line.text + line.end)
             stream.flush()
     return OK
 
 
+def _of_a_run(args: argparse.Namespace) -> str:
+    """The id that was given. Raises BadInput for --attempt with a job."""
+    name: str = args.job_or_run
+    if args.attempt and "-" not in name:
+        raise BadInput(f"{name} is a job, and --attempt is of a run.", mend=f"Name a run of it, like {name}-1.", field="attempt")
+    return name
+
+
 def files(args: argparse.Namespace) -> int:
     """The files that a run made or changed; -o copies them."""
     with connect(args.url) as client:
-        found = client.files(args.run)
+        found = client.files(args.run, attempt=args.attempt)
         if args.output_dir:
             target = Path(args.output_dir)
             for file in found.files:
@@ -176,7 +192,7 @@ def files(args: argparse.Namespace) -> int:
                     if path.exists():
                         raise BadInput(f"{path} exists.", code="file_exists", mend="Choose an empty folder with -o.")
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(client.file(args.run, file.path))
+                    path.write_bytes(client.file(args.run, file.path, attempt=args.attempt))
     if args.json:
         print_json(found)
         return OK
@@ -191,7 +207,7 @@ def files(args: argparse.Namespace) -> int:
 
 def html(args: argparse.Namespace) -> int:
     """The executed notebook as one self-contained HTML page; of a job, a page for each run that has one, in the folder `-o`."""
-    name: str = args.job_or_run
+    name = _of_a_run(args)
     # jsonschema would build a grammar with it, for a second, to check a format that nothing here has
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     with connect(args.url) as client:
@@ -202,7 +218,7 @@ def html(args: argparse.Namespace) -> int:
                 if run.started_at is not None:
                     _write_page(folder / f"{run.id}.html", client.html(run.id, inline=True))
             return OK
-        page = client.html(name, inline=True)
+        page = client.html(name, inline=True, attempt=args.attempt)
     if args.output == "-":
         sys.stdout.write(page)
     else:
