@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from rich.table import Table
@@ -11,7 +11,7 @@ from rich.table import Table
 from jupyter_jobs.cli import OK
 from jupyter_jobs.cli.output import bytes_text, console, print_json, seconds_text
 from jupyter_jobs.client import connect
-from jupyter_jobs.model import Usage
+from jupyter_jobs.model import Run, Usage
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 48
@@ -20,19 +20,30 @@ WIDTH = 48
 def usage(args: argparse.Namespace) -> int:
     """CPU, memory and disk of a run, as curves and by cell."""
     with connect(args.url) as client:
-        found = client.usage(args.run)
+        found, run = client.usage(args.run), client.run(args.run)
     if args.json:
         print_json(found)
         return OK
-    console.print(_curves(found))
-    if not found.samples:
-        console.print("nothing was sampled: the run took less than half a second, or has not started", style="dim")
-    elif found.cells:
+    if found.attempt > 1:
+        console.print(f"attempt {found.attempt}", style="dim")
+    console.print(_curves(found, _breach(run)))
+    if not run.attempt:
+        console.print("not started", style="dim")
+    elif not found.samples and found.peak_memory is None and found.cpu_seconds is None:
+        console.print("nothing was sampled: the run took less than half a second", style="dim")
+    elif found.cells and found.samples:
         console.print(_cells(found))
     return OK
 
 
-def _curves(found: Usage) -> Table:
+def _breach(run: Run) -> dict[str, int]:
+    """What the run had used, in bytes, when it was ended for using too much: often more than any sample saw."""
+    if run.error is None or run.error.code != "resource_limit_exceeded":
+        return {}
+    return {str(run.error.detail.get("resource")): int(str(run.error.detail.get("used", 0)))}
+
+
+def _curves(found: Usage, breach: Mapping[str, int]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("", "most", "limit", "from start to end"):
         table.add_column(name, no_wrap=True)
@@ -42,10 +53,11 @@ def _curves(found: Usage) -> Table:
     cores = f"{max(busy):.1f} cores" if busy else ""
     table.add_row("cpu", (cores + seconds).removeprefix(", "), f"{limits.cpu:g}" if limits.cpu else "", spark(busy))
     memory = [sample.memory for sample in found.samples]
-    most = max([found.peak_memory or 0, *memory]) or None
+    most = max([found.peak_memory or 0, breach.get("memory", 0), *memory]) or None
     table.add_row("memory", bytes_text(most), bytes_text(limits.memory), spark(memory))
     storage = [sample.storage for sample in found.samples if sample.storage is not None]
-    table.add_row("storage", bytes_text(max(storage)) if storage else "", bytes_text(limits.storage), spark(storage))
+    written = max([breach.get("storage", -1), *storage])
+    table.add_row("storage", bytes_text(written) if written >= 0 else "", bytes_text(limits.storage), spark(storage))
     table.add_row("processes", str(max((sample.processes for sample in found.samples), default="")), "", spark([s.processes for s in found.samples]))
     return table
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from jupyter_jobs.cli.output import bytes_text
 from tests.acceptance.place import Place, write_notebook
 
 
@@ -50,3 +51,33 @@ def test_a_paused_queue_says_so_to_whoever_waits(place: Place, project: Path) ->
     place.jobs("cancel", job)
     assert "canceled before it started" in place.jobs("show", f"{job}-1")
     place.jobs("queue", "resume")
+
+
+def test_attempts_are_told_apart(place: Place, project: Path) -> None:
+    mark = project.parent / "tried"
+    cell = f"import os\nfirst = not os.path.exists({str(mark)!r})\nopen({str(mark)!r}, 'w').close()\nprint('said', first)\nassert not first"
+    notebook = write_notebook(project / "twice.ipynb", cell)
+    run = f"{place.json('run', notebook, '--retries', '1', '--wait')['id']}-1"
+    said = place.jobs("logs", run).splitlines()
+    assert said.index("attempt 1") < said.index("said True") < said.index("attempt 2") < said.index("said False")
+    assert said[-2:] == place.jobs("logs", run, "-f").splitlines()[-2:]
+    alone = place.jobs("logs", run, "--attempt", "1")
+    assert ("said True" in alone, "said False" in alone, "attempt" in alone) == (True, False, False)
+    assert "AssertionError" in place.jobs("html", run, "--attempt", "1", "-o", "-")
+    assert "AssertionError" not in place.jobs("html", run, "-o", "-")
+    assert place.jobs("files", run, "--attempt", "1")
+    assert "has no attempt 3" in place.jobs("logs", run, "--attempt", "3", code=2)
+    assert "Name a run" in place.jobs("logs", run.rpartition("-")[0], "--attempt", "1", code=2)
+    assert "attempt 2" in place.jobs("usage", run)
+
+
+def test_a_breach_is_the_most_that_was_used(place: Place, project: Path) -> None:
+    notebook = write_notebook(
+        project / "writes.ipynb", "with open('big', 'wb') as file:\n    while True:\n        file.write(bytes(1_000_000))\n        file.flush()"
+    )
+    run = f"{place.json('run', notebook, '--storage', '5M', '--wait', code=1)['id']}-1"
+    error = place.json("show", run)["run"]["error"]  # type: ignore[index]
+    assert error["detail"]["resource"] == "storage"
+    said = place.jobs("usage", run)
+    assert bytes_text(error["detail"]["used"]) in said
+    assert "nothing was sampled" not in said
