@@ -135,8 +135,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _run_arguments(sub: argparse.ArgumentParser) -> None:
     parameters = _values(sub.add_argument_group("parameters"))
-    parameters.add_argument("-g", "--grid", default="", metavar="GRID.json", help="the parameters file (default: <name>.parameters.json beside it)")
-    parameters.add_argument("--no-grid", action="store_true", help="leave the parameters file aside")
+    either = parameters.add_mutually_exclusive_group()
+    either.add_argument("-g", "--grid", default="", metavar="GRID.json", help="the parameters file (default: <name>.parameters.json beside it)")
+    either.add_argument("--no-grid", action="store_true", help="leave the parameters file aside")
     parameters.add_argument("--only", default="", metavar="1,3-5", help="only these combinations")
     frozen = sub.add_argument_group("what is frozen")
     frozen.add_argument("--kernel", default="", metavar="NAME", help="another kernel than the notebook's")

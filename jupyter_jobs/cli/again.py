@@ -9,7 +9,7 @@ from pathlib import Path
 from jupyter_jobs import grid
 from jupyter_jobs.cli import OK
 from jupyter_jobs.cli.output import console, counts_text, print_findings, print_json, print_runs
-from jupyter_jobs.cli.run import exit_code, read_parameters, refuse_inside_run, wait
+from jupyter_jobs.cli.run import exit_code, read_parameters, refuse_inside_run, say_if_paused, wait
 from jupyter_jobs.client import Client, connect
 from jupyter_jobs.errors import BadInput
 from jupyter_jobs.model import Job, Run
@@ -80,6 +80,7 @@ def _made(client: Client, before: Job, job: Job) -> range:
 
 
 def _shown(client: Client, args: argparse.Namespace, job: Job, numbers: range) -> int:
+    say_if_paused(client)
     if not args.wait:
         if args.json:
             print_json(job)

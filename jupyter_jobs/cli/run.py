@@ -30,16 +30,16 @@ def make(args: argparse.Namespace) -> Job:
     """The job that these arguments make, as it is now: with --wait at its end. Prints what a person wants to see meanwhile."""
     refuse_inside_run()
     with connect(args.url) as client:
-        if not args.json:
-            found = combinations(client, args)
+        found = None if args.json else combinations(client, args)
+        with errors.status("freezing the project and the environment …") if errors.is_terminal else nullcontext():
+            job = create(client, args)
+        if found is not None:
             count = len(grid.parse_numbers(args.only)) if args.only else found.total
             over = f" over {', '.join(found.names)}" if found.names else ""
             console.print(f"{args.path}: {count} run{'s' * (count != 1)}{over}", markup=False)
-        with errors.status("freezing the project and the environment …") if errors.is_terminal else nullcontext():
-            job = create(client, args)
-        if not args.json:
             console.print(f"job [bold]{job.id}[/], frozen from {job.project}", soft_wrap=True)
             print_findings(job.notes)
+        say_if_paused(client)
         if not args.wait:
             print_json(job) if args.json else console.print(f"jupyter jobs show {job.id}", style="dim")
             return job
@@ -49,6 +49,12 @@ def make(args: argparse.Namespace) -> Job:
         else:
             print_runs(job, client.runs(job.id, limit=1000).runs)
         return job
+
+
+def say_if_paused(client: Client) -> None:
+    """On standard error, also for --json: whoever waits would wait without a word."""
+    if client.queue(limit=1).paused:
+        errors.print("the queue is paused: `jupyter jobs queue resume`", style="yellow")
 
 
 def refuse_inside_run() -> None:
@@ -110,6 +116,9 @@ def retries(args: argparse.Namespace) -> AskRetries | None:
             if value is not None:
                 raise BadInput(f"{option} says nothing without --retries.", mend="Add --retries N.", field="retries")
         return None
+    for option, value in besides.items():
+        if args.retries == 0 and value is not None:
+            raise BadInput(f"{option} says nothing with --retries 0.", mend="Leave one of them out.", field="retries")
     codes = [] if args.retry_on in (None, "any") else [code.strip() for code in args.retry_on.split(",") if code.strip()]
     return AskRetries(attempts=args.retries, delay=args.retry_delay or 0.0, backoff=args.retry_backoff or "fixed", on=codes)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 from jupyter_jobs.cli.output import bytes_text
@@ -43,11 +45,20 @@ def test_canceling_says_what_comes_of_it(place: Place, project: Path) -> None:
     assert f"run {job}-1 is canceled already; nothing to cancel" in place.jobs("cancel", f"{job}-1")
 
 
+def told(place: Place, *words: str | Path) -> str:
+    """Standard error of a command that succeeds."""
+    line = [sys.executable, "-m", "jupyter_jobs.cli", *map(str, words)]
+    return subprocess.run(line, env=place.variables, cwd=place.home, capture_output=True, text=True, check=True).stderr
+
+
 def test_a_paused_queue_says_so_to_whoever_waits(place: Place, project: Path) -> None:
     notebook = write_notebook(project / "held.ipynb", "1")
     place.jobs("queue", "pause")
     job = str(place.json("run", notebook, "--memory", "200M", "--cpu", "1", "--storage", "5M")["id"])
     assert "1 core, 200.0 MB of memory, 5.0 MB of files" in place.jobs("show", job)
+    assert "the queue is paused: `jupyter jobs queue resume`" in told(place, "run", notebook)
+    refused = place.jobs("run", notebook, "--cpu", "100000", code=2)
+    assert "1 run" not in refused, "nothing looks as if something had started"
     place.jobs("cancel", job)
     assert "canceled before it started" in place.jobs("show", f"{job}-1")
     place.jobs("queue", "resume")

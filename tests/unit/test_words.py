@@ -41,6 +41,8 @@ def test_retries() -> None:
     assert asked("--retries", "1", "--retry-on", "any") == AskRetries(attempts=1)
     with pytest.raises(BadInput, match="--retry-delay"):
         asked("--retry-delay", "1m")
+    with pytest.raises(BadInput, match="--retry-delay says nothing with --retries 0"):
+        asked("--retries", "0", "--retry-delay", "1m")
 
 
 def test_the_magic_reads_them_too() -> None:
@@ -75,6 +77,7 @@ def test_the_magic_reads_them_too() -> None:
         ("run n.ipynb --cpu 0", "--cpu: must be above 0"),
         ("run n.ipynb --storage 0", "--storage: must be above 0"),
         ("run n.ipynb --retries 1 --retry-delay 40d", "--retry-delay: TIME must be 31d at most"),
+        ("run n.ipynb --no-grid -g x.json", "not allowed with argument"),
         ("list --limit 0", "--limit: must be from 1 to 1000"),
         ("priority 4f1c9a2b 500", "N: must be from -100 to 100"),
         ("priority 4f1c9a2b-1 5", "4f1c9a2b-1 is a run; name its job: 4f1c9a2b"),
