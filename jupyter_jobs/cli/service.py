@@ -26,6 +26,8 @@ def dispatcher_stop(args: argparse.Namespace) -> int:
     """Let it end. Its runs go on."""
     settings = load_settings()
     process.stop_dispatcher(settings)
+    if not args.json:
+        console.print("stopped")
     return print_status(process.dispatcher_status(settings), args.json)
 
 
