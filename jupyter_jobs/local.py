@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -10,12 +11,15 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from jupyter_jobs.client import Query, Sent, query_text
+from jupyter_jobs.errors import JobsError
 
 if TYPE_CHECKING:
     from jupyter_jobs.actions.context import Context
     from jupyter_jobs.api.answers import Message, Stream
     from jupyter_jobs.api.news import News
     from jupyter_jobs.settings import Jobs
+
+log = logging.getLogger(__name__)
 
 
 class LocalTransport:
@@ -28,6 +32,9 @@ class LocalTransport:
 
         self._settings = settings or load_settings()
         self._context: Context | None = None
+        self._owed = False
+        """A dispatcher was needed for a change of ours and could not be told."""
+        self._said = ""
 
     def request(self, method: str, path: str, query: Query, body: bytes) -> bytes:
         from jupyter_jobs.api.answers import Document
@@ -41,7 +48,7 @@ class LocalTransport:
 
     def stream(self, path: str, query: Query) -> Iterator[Sent]:
         stream: Stream = self._call("GET", path, query, b"")  # type: ignore[assignment]
-        for message in _messages(stream, self._nudge, self._settings):
+        for message in _messages(stream, self._take_up, self._settings):
             yield Sent(message.event, b"{}" if message.data is None else msgspec.json.encode(message.data), message.id)
 
     def close(self) -> None:
@@ -58,6 +65,8 @@ class LocalTransport:
         route, values = find_route(ROUTES, method, path)
         context, request = self._opened(), decode(route, values, query_text(query), body)
         try:
+            if route.method == "GET":
+                self._look_after_runs()
             return route.endpoint(context, request)
         except DBAPIError as error:
             from jupyter_jobs.store.database import shown
@@ -80,15 +89,39 @@ class LocalTransport:
     def _nudge(self) -> None:
         from jupyter_jobs.api.dispatching import tell_dispatcher
 
+        self._owed = True
         tell_dispatcher(self._opened().engine, self._settings)
+        self._owed = False
+
+    def _look_after_runs(self) -> None:
+        """What is shown next shall be true: that takes a dispatcher. Where none can be had it is shown all the same."""
+        try:
+            self._take_up()
+        except JobsError as error:
+            self._say(error.message)
+
+    def _take_up(self) -> None:
+        """Start a dispatcher if runs need one that was killed; say it when it was stopped. Raises `Unavailable` when none can be had."""
+        from jupyter_jobs.api.dispatching import take_up
+
+        if self._owed:
+            self._nudge()
+        elif said := take_up(self._opened().engine, self._settings):
+            self._say(said)
+
+    def _say(self, text: str) -> None:
+        """Say it once: whoever follows a job looks at it again and again."""
+        if text != self._said:
+            self._said = text
+            log.warning(text)
 
 
-def _messages(stream: Stream, tell: Callable[[], None], settings: Jobs) -> Iterator[Message]:
+def _messages(stream: Stream, take_up: Callable[[], None], settings: Jobs) -> Iterator[Message]:
     """The messages of a stream, from an event loop in a thread of its own: the caller may be inside one, as a kernel's cells are."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="jupyter_jobs stream", daemon=True)
     thread.start()
-    following = asyncio.run_coroutine_threadsafe(_Following.begin(stream, tell, settings), loop).result()
+    following = asyncio.run_coroutine_threadsafe(_Following.begin(stream, take_up, settings), loop).result()
     try:
         while (messages := asyncio.run_coroutine_threadsafe(following.step(), loop).result()) is not None:
             yield from messages
@@ -109,7 +142,7 @@ class _Following:
         self._step: asyncio.Task[Any] | None = None
 
     @classmethod
-    async def begin(cls, stream: Stream, tell: Callable[[], None], settings: Jobs) -> Self:
+    async def begin(cls, stream: Stream, take_up: Callable[[], None], settings: Jobs) -> Self:
         from jupyter_jobs.api.dispatching import follow_dispatcher
         from jupyter_jobs.api.news import News, batches
 
@@ -119,8 +152,8 @@ class _Following:
             news.changed()
 
         async def absent() -> None:
-            # whoever waits for runs wants them carried on, also when the dispatcher was killed
-            await asyncio.to_thread(tell)
+            # whoever waits for runs wants them carried on when the dispatcher was killed, and must know when it was stopped
+            await asyncio.to_thread(take_up)
 
         return cls(news, batches(stream, news, asyncio.to_thread), asyncio.create_task(follow_dispatcher(settings, grown, absent)))
 

@@ -506,7 +506,8 @@ class EventList(Struct, frozen=True, kw_only=True):
 
 
 class DispatcherStatus(Struct, frozen=True, kw_only=True):
-    """The dispatcher of this store. `running` false: the other fields are empty and the next job starts one."""
+    """The dispatcher of this store. `running` false: there is none, the next job starts one, and `active` and `queued` runs have none to look after
+    them."""
 
     running: bool
     pid: int = 0

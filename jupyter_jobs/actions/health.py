@@ -52,7 +52,7 @@ def dispatcher_status(context: Context) -> tuple[DispatcherStatus, Lease | None]
         lease = dispatcher.current(conn)
         active, queued, paused = runs.count_active(conn), queue.count(conn), queue.is_paused(conn)
     parallel = context.settings.max_parallel_runs or usable_cores()
-    if lease is None or not _lives(lease):
+    if lease is None or not lives(lease):
         return DispatcherStatus(running=False, active=active, queued=queued, parallel=parallel, paused=paused), lease
     return (
         DispatcherStatus(
@@ -70,7 +70,8 @@ def dispatcher_status(context: Context) -> tuple[DispatcherStatus, Lease | None]
     )
 
 
-def _lives(lease: Lease) -> bool:
+def lives(lease: Lease) -> bool:
+    """Whether the dispatcher that holds this lease lives, as far as this host can tell."""
     if lease.host != processes.here():
         return events.now() - lease.heartbeat_at < timedelta(seconds=SILENT_SECONDS)
     return processes.alive(Process(host=lease.host, boot=lease.boot_id, pid=lease.pid, started=int(lease.pid_started)))

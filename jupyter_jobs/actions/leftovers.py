@@ -14,11 +14,11 @@ import msgspec
 import psutil
 from sqlalchemy import Engine
 
+from jupyter_jobs.actions.health import lives
 from jupyter_jobs.actions.places import run_dir
 from jupyter_jobs.actions.prune import prune, unneeded
 from jupyter_jobs.actions.run_spec import DATA_VARIABLE
 from jupyter_jobs.backends import processes
-from jupyter_jobs.backends.processes import Process
 from jupyter_jobs.lifecycle import FINAL
 from jupyter_jobs.model import Finding
 from jupyter_jobs.runner import rundir
@@ -86,7 +86,7 @@ def _private_files(data_dir: Path) -> Iterator[Path]:
 def _stale_lease(engine: Engine) -> Iterator[Trouble]:
     with read(engine) as conn:
         lease = dispatcher.current(conn)
-    if lease is None or lease.host != processes.here() or _lives(lease):
+    if lease is None or lease.host != processes.here() or lives(lease):
         return
 
     def repair() -> str:
@@ -95,10 +95,6 @@ def _stale_lease(engine: Engine) -> Iterator[Trouble]:
 
     message = f"A dispatcher (pid {lease.pid}) has ended without giving the store back."
     yield Trouble(Finding(code="stale_lease", level="note", message=message, mend="The next dispatcher takes it over."), repair)
-
-
-def _lives(lease: dispatcher.Lease) -> bool:
-    return processes.alive(Process(host=lease.host, boot=lease.boot_id, pid=lease.pid, started=lease.pid_started))
 
 
 def _untaken_results(engine: Engine, data_dir: Path) -> Iterator[Trouble]:

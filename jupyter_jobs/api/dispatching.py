@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable
 from sqlalchemy import Engine
 
 from jupyter_jobs.dispatcher.process import ensure_dispatcher
-from jupyter_jobs.dispatcher.socket import dispatcher_appeared, nudge, subscribe
+from jupyter_jobs.dispatcher.socket import answers, dispatcher_appeared, nudge, subscribe
 from jupyter_jobs.settings import Jobs
-from jupyter_jobs.store import dispatcher, queue
+from jupyter_jobs.sockets import DISPATCHER_SOCKET, socket_path
+from jupyter_jobs.store import dispatcher, queue, runs
 from jupyter_jobs.store.database import read
 
 BRIEF_SECONDS = 1.0
@@ -42,6 +43,33 @@ def tell_dispatcher(engine: Engine, settings: Jobs) -> None:
         ensure_dispatcher(settings)
     else:
         nudge(settings)
+
+
+def take_up(engine: Engine, settings: Jobs) -> str:
+    """See to runs that nobody looks after, for those who look at runs or wait for them: where the last dispatcher was killed, or the machine has
+    started again since, another is started. One that was stopped stays stopped; then this returns what a person is to know, else nothing. Blocks.
+
+    Raises `Unavailable` when a dispatcher is needed and cannot be had.
+    """
+    if answers(socket_path(settings.data_dir) / DISPATCHER_SOCKET):
+        return ""
+    with read(engine) as conn:
+        if not queue.demand(conn):
+            return ""
+        lease, active, waiting = dispatcher.current(conn), runs.active(conn), queue.count(conn)
+    from jupyter_jobs.actions.health import lives
+    from jupyter_jobs.backends import processes
+
+    here, boot = processes.here(), processes.boot_id()
+    if lease is None and all(run.host != here or run.boot_id == boot for run in active):
+        return (
+            f"No dispatcher runs since it was stopped: {len(active)} active and {waiting} queued runs stay as they are shown "
+            "until `jupyter jobs dispatcher start`."
+        )
+    # another host's looks after them, as far as is known here; one that lives is ending just now, or makes its sockets again
+    if lease is None or (lease.host == here and not lives(lease)):
+        ensure_dispatcher(settings)
+    return ""
 
 
 def dispatcher_was_killed(engine: Engine) -> bool:

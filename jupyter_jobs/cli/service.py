@@ -5,21 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import msgspec
-
 from jupyter_jobs.cli import OK
 from jupyter_jobs.cli.output import ago_text, console, print_json
-from jupyter_jobs.client import connect
 from jupyter_jobs.dispatcher import process
 from jupyter_jobs.model import DispatcherStatus
-from jupyter_jobs.settings import load_settings
+from jupyter_jobs.settings import Jobs, load_settings
 
 
 def dispatcher_start(args: argparse.Namespace) -> int:
     """Start one in the background and say what runs."""
     settings = load_settings()
     process.ensure_dispatcher(settings)
-    return print_status(process.dispatcher_status(settings), args.json)
+    return print_status(_status(settings), args.json)
 
 
 def dispatcher_stop(args: argparse.Namespace) -> int:
@@ -28,19 +25,33 @@ def dispatcher_stop(args: argparse.Namespace) -> int:
     process.stop_dispatcher(settings)
     if not args.json:
         console.print("stopped")
-    return print_status(process.dispatcher_status(settings), args.json)
+    return print_status(_status(settings), args.json)
 
 
 def dispatcher_status(args: argparse.Namespace) -> int:
     """Which one runs, since when, and what it does."""
-    settings = load_settings()
+    return print_status(_status(load_settings()), args.json)
+
+
+def _status(settings: Jobs) -> DispatcherStatus:
+    """What it says of itself, or where there is none what the store says of runs. Starts none: whoever asks this wants to know how it is."""
     status = process.dispatcher_status(settings)
-    if not status.running and Path(settings.data_dir).is_dir():
-        # a pause outlives the dispatcher, and then no job starts another
-        with connect() as client:
-            queue = client.queue(limit=1)
-        status = msgspec.structs.replace(status, paused=queue.paused, queued=queue.page.total)
-    return print_status(status, args.json)
+    if status.running or not Path(settings.data_dir).is_dir():
+        return status
+    from sqlalchemy.exc import DBAPIError
+
+    from jupyter_jobs.actions.context import local_context
+    from jupyter_jobs.actions.health import dispatcher_status
+    from jupyter_jobs.store.database import shown
+    from jupyter_jobs.store.refusal import refusal
+
+    context = local_context(settings, lambda: None)
+    try:
+        return dispatcher_status(context)[0]
+    except DBAPIError as error:
+        raise refusal(shown(context.engine), error) from None
+    finally:
+        context.engine.dispose()
 
 
 def dispatcher_run(args: argparse.Namespace) -> int:
@@ -55,6 +66,9 @@ def print_status(status: DispatcherStatus, as_json: bool) -> int:
         print_json(status)
     elif not status.running or status.since is None:
         console.print("no dispatcher is running" + ("" if status.paused else "; the next job starts one"))
+        if status.active or status.queued:
+            what = f"{status.active} active and {status.queued} queued runs have none to look after them"
+            console.print(what if status.paused and not status.active else f"{what}: `jupyter jobs dispatcher start`", style="yellow")
     else:
         console.print(f"dispatcher {status.version}: pid {status.pid} on {status.host}, started {ago_text(status.since)}")
         console.print(f"{status.active} running (at most {status.parallel} at a time), {status.queued} queued")

@@ -8,6 +8,7 @@ in its run directory has changed for `SILENCE` seconds.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -20,6 +21,7 @@ from jupyter_jobs.dispatcher.follow import settle
 from jupyter_jobs.dispatcher.queue import Carry, begin
 from jupyter_jobs.dispatcher.start import requeue
 from jupyter_jobs.dispatcher.state import Active, Dispatch, log
+from jupyter_jobs.errors import JobsError
 from jupyter_jobs.lifecycle import RunState
 from jupyter_jobs.runner import rundir
 from jupyter_jobs.store import jobs, runs
@@ -55,6 +57,19 @@ async def reconcile(dispatch: Dispatch, carry: Carry) -> None:
         else:
             log.info("%s attempt %d was claimed and never started: it is queued again", found.run, found.attempt)
             await requeue(dispatch, active)
+
+
+async def ended_are_settled(dispatch: Dispatch) -> None:
+    """Wait until runs that were over when they were taken over are so in the store: who started this dispatcher looks there next. Not for long."""
+    taken = list(dispatch.active.values())
+    followed = [(active.handle, active.task) for active in taken if active.handle is not None]
+    over = [active.task for active in taken if active.handle is None and active.task is not None]
+    with contextlib.suppress(TimeoutError, JobsError):
+        async with asyncio.timeout(dispatch.limits.answer):
+            found = await dispatch.backend.poll([handle for handle, _ in followed]) if followed else []
+            over += [task for (_, task), end in zip(followed, found, strict=True) if end is not None and task is not None]
+            if over:
+                await asyncio.wait(over)
 
 
 async def _handle(dispatch: Dispatch, found: ActiveRun, active: Active) -> Handle | None:

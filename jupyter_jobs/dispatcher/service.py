@@ -19,7 +19,7 @@ from jupyter_jobs.dispatcher.aftermath import clear_up, deliver_what_is_due
 from jupyter_jobs.dispatcher.ledger import Ledger
 from jupyter_jobs.dispatcher.listening import Listening
 from jupyter_jobs.dispatcher.queue import start_what_fits
-from jupyter_jobs.dispatcher.reconcile import reconcile
+from jupyter_jobs.dispatcher.reconcile import ended_are_settled, reconcile
 from jupyter_jobs.dispatcher.socket import Hello, Server, hello
 from jupyter_jobs.dispatcher.spec import write_run
 from jupyter_jobs.dispatcher.start import carry, requeue
@@ -99,6 +99,7 @@ async def _run(dispatch: Dispatch, server: Server, listening: Listening, mine: L
         await listening.open(server, dispatch.active)
         dispatch.backend.start()
         await reconcile(dispatch, carry)
+        await ended_are_settled(dispatch)
         await deliver_what_is_due(dispatch)
         await clear_up(dispatch)
         log.info("dispatcher %s of %s, pid %d, %d runs at a time", __version__, dispatch.settings.data_dir, os.getpid(), dispatch.parallel)

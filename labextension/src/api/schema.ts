@@ -165,7 +165,8 @@ export interface CreateJob {
 }
 
 /**
- * The dispatcher of this store. `running` false: the other fields are empty and the next job starts one.
+ * The dispatcher of this store. `running` false: there is none, the next job starts one, and `active` and `queued` runs have none to look after
+ * them.
  */
 export interface DispatcherStatus {
   running: boolean;
