@@ -61,13 +61,13 @@ def locate_file(path: str) -> Located:
     return Located(Path(os.path.abspath(os.path.expanduser(path))))  # noqa: PTH100, PTH111  (links stay links: the project is where the person is)
 
 
-def local_context(settings: Jobs, nudge: Callable[[], None]) -> Context:
-    """The context of a process that is no server. Raises what `open_store` raises."""
+def local_context(settings: Jobs, nudge: Callable[[], None], engine: Engine | None = None) -> Context:
+    """The context of a process that is no server; `engine` in place of an opened store. Raises what `open_store` raises."""
     from jupyter_jobs.snapshot.kernels import LocalKernelSpecs
 
     data_dir = Path(settings.data_dir).absolute()
     return Context(
-        engine=open_store(data_dir, settings.db_url),
+        engine=engine or open_store(data_dir, settings.db_url),
         settings=settings,
         data_dir=data_dir,
         kernel_specs=LocalKernelSpecs(),

@@ -14,21 +14,37 @@ from jupyter_jobs.backends.processes import Process
 from jupyter_jobs.errors import JobsError
 from jupyter_jobs.model import DispatcherStatus, Finding, Health
 from jupyter_jobs.resources import usable_cores
+from jupyter_jobs.runner.room import is_full
 from jupyter_jobs.snapshot.kernels import resolve_kernel
 from jupyter_jobs.snapshot.workspace import probe_workspace, workspace_findings
 from jupyter_jobs.store import dispatcher, events, queue, runs
 from jupyter_jobs.store.database import SCHEMA_VERSION, file_system_of, is_network_file_system, read
 from jupyter_jobs.store.dispatcher import Lease
+from jupyter_jobs.store.refusal import NOTHING_BYTES
 from jupyter_jobs.version import __version__
 
 LOW_DISK_BYTES = 1 << 30
 SILENT_SECONDS = 120.0
 
 
-def health(context: Context) -> Health:
-    """What this installation is, and findings about what it lacks."""
-    mode, note = probe_workspace(context.data_dir, context.settings.workspace)
-    status, lease = dispatcher_status(context)
+def health(context: Context, closed: tuple[JobsError, DispatcherStatus] | None = None) -> Health:
+    """What this installation is, and findings about what it lacks. `closed`: why its store did not open, and what the dispatcher says."""
+    disk = _disk_findings(context)
+    findings: list[Finding] = []
+    try:
+        mode, note = probe_workspace(context.data_dir, context.settings.workspace)
+        findings += workspace_findings(mode, note)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        mode, note = "copy", "What is possible cannot be tried: the disk is full."
+    if closed is None:
+        status, lease = dispatcher_status(context)
+        findings += _dispatcher_findings(status, lease)
+    else:
+        why, status = closed
+        if not any(finding.code == why.code for finding in disk):
+            findings.append(Finding(code=why.code, level="error", message=why.message, mend=why.mend, path=str(context.data_dir)))
     return Health(
         version=__version__,
         schema=SCHEMA_VERSION,
@@ -37,12 +53,7 @@ def health(context: Context) -> Health:
         workspace=mode,
         workspace_note=note,
         dispatcher=status,
-        findings=[
-            *_disk_findings(context),
-            *workspace_findings(mode, note),
-            *_kernel_findings(context),
-            *_dispatcher_findings(status, lease),
-        ],
+        findings=[*disk, *_kernel_findings(context), *findings],
     )
 
 
@@ -112,7 +123,11 @@ def _disk_findings(context: Context) -> list[Finding]:
             )
         )
     free = shutil.disk_usage(context.data_dir).free
-    if free < LOW_DISK_BYTES:
+    if free < NOTHING_BYTES:
+        message = f"The disk of {context.data_dir} is full: no run starts, and nothing can be stored."
+        mend = "Delete jobs that are no longer needed (`jupyter jobs delete`), or make room otherwise."
+        findings.append(Finding(code="no_room", level="error", message=message, mend=mend, path=str(context.data_dir)))
+    elif free < LOW_DISK_BYTES:
         findings.append(
             Finding(
                 code="disk_full",
@@ -126,14 +141,14 @@ def _disk_findings(context: Context) -> list[Finding]:
 
 
 def _no_hard_links(folder: Path) -> str:
-    """Why a hard link cannot be made in `folder`; empty if it can."""
-    with tempfile.TemporaryDirectory(prefix=".probe-", dir=folder) as place:
-        original = Path(place, "a")
-        original.touch()
-        try:
+    """Why a hard link cannot be made in `folder`; empty if it can, or if a full disk does not let us try."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".probe-", dir=folder) as place:
+            original = Path(place, "a")
+            original.touch()
             Path(place, "b").hardlink_to(original)
-        except OSError as error:
-            return error.strerror or str(error)
+    except OSError as error:
+        return "" if is_full(error) else error.strerror or str(error)
     return ""
 
 

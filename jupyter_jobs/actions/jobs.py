@@ -6,9 +6,10 @@ import logging
 from collections.abc import Iterable
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from jupyter_jobs.actions.context import Context
-from jupyter_jobs.actions.prune import delete_requested, prune
+from jupyter_jobs.actions.prune import delete_requested, prune, remove_tree
 from jupyter_jobs.errors import BadInput, Conflict, JobsError, NotFound
 from jupyter_jobs.lifecycle import ACTIVE
 from jupyter_jobs.model import EventList, Job, JobList
@@ -17,7 +18,9 @@ from jupyter_jobs.store import events as events_store
 from jupyter_jobs.store import jobs as store
 from jupyter_jobs.store import output
 from jupyter_jobs.store import runs as runs_store
-from jupyter_jobs.store.database import read, write
+from jupyter_jobs.store.database import read, shown, write
+from jupyter_jobs.store.refusal import refusal
+from jupyter_jobs.store.reserve import write_in_need
 
 log = logging.getLogger(__name__)
 
@@ -75,27 +78,52 @@ def delete_job(context: Context, job: str, *, cancel: bool = False) -> None:
     """Delete a job with its runs and their files, and the snapshots that nothing else needs.
 
     With active runs: `Conflict` (`job_active`) unless `cancel`; then they are canceled and the job goes when the last of them has ended. While files
-    of its runs are copied to its output folder, it goes after that. Raises `NotFound`.
+    of its runs are copied to its output folder, it goes after that. On a full disk it is written where room was kept for it, and if that is too
+    little, the job's run folders go first. Raises `NotFound`.
     """
-    with write(context.engine) as conn:
-        job = job_id(conn, job)
-        active = runs_store.ids_of(conn, job, ACTIVE)
-        due = output.count_due(conn, job)
+
+    def delete(conn: Connection) -> None:
+        found = job_id(conn, job)
+        active, due = _unfinished(conn, found)
         if active and not cancel:
             raise Conflict(
-                f"1 run of job {job} is active." if len(active) == 1 else f"{len(active)} runs of job {job} are active.",
+                f"1 run of job {found} is active." if len(active) == 1 else f"{len(active)} runs of job {found} are active.",
                 code="job_active",
                 mend="Cancel it first, or delete it with `cancel`.",
                 runs=active[:100],
             )
         if active or due:
-            runs_store.request_cancel_job(conn, job)
-            store.request_delete(conn, job)
+            runs_store.request_cancel_job(conn, found)
+            store.request_delete(conn, found)
         else:
-            store.delete(conn, job)
+            store.delete(conn, found)
+
+    try:
+        write_in_need(context.engine, delete)
+    except DBAPIError as error:
+        if refusal(shown(context.engine), error).code != "no_room" or not _remove_runs(context, job):
+            raise
+        write_in_need(context.engine, delete)
     tell_dispatcher(context)
     delete_requested(context.engine, context.data_dir)
     prune(context.engine, context.data_dir)
+
+
+def _unfinished(conn: Connection, job: str) -> tuple[list[str], int]:
+    """Runs that have not ended, and how many have files to deliver."""
+    return runs_store.ids_of(conn, job, ACTIVE), output.count_due(conn, job)
+
+
+def _remove_runs(context: Context, job: str) -> bool:
+    """Remove the files of a job's runs, of which it was said that they go; whether that was possible and there were some."""
+    with read(context.engine) as conn:
+        found = job_id(conn, job)
+        unfinished = any(_unfinished(conn, found))
+    folder = context.data_dir / "runs" / found
+    if unfinished or not folder.is_dir():
+        return False
+    remove_tree(folder)
+    return True
 
 
 def job_events(context: Context, job: str, *, after: int = 0, limit: int = 500) -> EventList:

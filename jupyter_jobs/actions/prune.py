@@ -15,8 +15,9 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine
 
 from jupyter_jobs.actions.places import html_dir
-from jupyter_jobs.store import events, jobs, snapshots
-from jupyter_jobs.store.database import read, write
+from jupyter_jobs.store import events, jobs, reserve, snapshots
+from jupyter_jobs.store.database import read
+from jupyter_jobs.store.reserve import write_in_need
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +40,16 @@ def delete_requested(engine: Engine, data_dir: Path) -> list[str]:
         ready = jobs.to_delete(conn)
     if not ready:
         return []
-    with write(engine) as conn:
-        ready = jobs.to_delete(conn)
-        for job in ready:
+
+    def delete(conn: Connection) -> list[str]:
+        found = jobs.to_delete(conn)
+        for job in found:
             jobs.delete(conn, job)
+        return found
+
+    deleted = write_in_need(engine, delete)
     prune(engine, data_dir)
-    return ready
+    return deleted
 
 
 def prune(engine: Engine, data_dir: Path) -> None:
@@ -54,14 +59,17 @@ def prune(engine: Engine, data_dir: Path) -> None:
         with _lock(data_dir, fcntl.LOCK_EX | fcntl.LOCK_NB) as locked:
             if not locked:
                 log.info("%s has no file locks: nothing else is looked at while files are removed.", data_dir)
-            with write(engine) as conn:
+
+            def drop(conn: Connection) -> list[Path]:
                 snapshots.drop_unused(conn)
                 events.drop_old_deletions(conn)
-                folders = _unneeded_folders(conn, data_dir)
-            for folder in folders:
+                return _unneeded_folders(conn, data_dir)
+
+            for folder in write_in_need(engine, drop):
                 remove_tree(folder)
             for file in _unneeded_objects(data_dir / "objects"):
                 file.unlink(missing_ok=True)
+            reserve.keep(engine)
     except BlockingIOError:
         log.debug("A job is being made; nothing is pruned now.")
 

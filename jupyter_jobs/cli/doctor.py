@@ -27,7 +27,7 @@ from jupyter_jobs.errors import BadInput, JobsError
 from jupyter_jobs.model import Finding, Health
 from jupyter_jobs.settings import Jobs, load_settings
 from jupyter_jobs.store import integrity
-from jupyter_jobs.store.database import SCHEMA_VERSION, open_store, shown
+from jupyter_jobs.store.database import SCHEMA_VERSION, open_store, shown, unopened
 from jupyter_jobs.store.refusal import corrupt, refusal, refusal_of_system
 from jupyter_jobs.store.salvage import salvage
 
@@ -49,6 +49,8 @@ def doctor(args: argparse.Namespace) -> int:
     try:
         context = local_context(settings, lambda: None)
     except JobsError as error:
+        if error.code == "no_room":
+            return _report(_without_store(settings, error), [], args.json)
         if not args.repair or error.code != "store_corrupt":
             raise
         repairs.append(_salvage(settings, error))
@@ -65,10 +67,16 @@ def doctor(args: argparse.Namespace) -> int:
         left = [trouble.finding for trouble in leftovers.troubles(context.engine, context.data_dir)]
         damage = [] if found is None else [Finding(code="store_corrupt", level="error", message=found.message, mend=found.mend)]
         return _report(msgspec.structs.replace(health, findings=[*damage, *_held(context), *health.findings, *left]), repairs, args.json)
-    except DBAPIError as error:
+    except (DBAPIError, sqlite3.Error) as error:
         raise refusal(shown(context.engine), error) from None
     finally:
         context.engine.dispose()
+
+
+def _without_store(settings: Jobs, error: JobsError) -> Health:
+    """What can be said without the store, which did not open."""
+    context = local_context(settings, lambda: None, unopened(settings.data_dir, settings.db_url))
+    return health_of(context, (error, process.dispatcher_status(settings)))
 
 
 def _damage(context: Context) -> JobsError | None:
@@ -126,7 +134,7 @@ def _repair(context: Context, settings: Jobs) -> list[Repair]:
     for trouble in leftovers.troubles(context.engine, context.data_dir):
         try:
             after = trouble.repair()
-        except DBAPIError as error:
+        except (DBAPIError, sqlite3.Error) as error:
             after = f"not mended: {refusal(shown(context.engine), error).message}"
         except (JobsError, OSError) as error:
             after = f"not mended: {error}"

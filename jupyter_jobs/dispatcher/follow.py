@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from jupyter_jobs.backends.base import Exit
 from jupyter_jobs.dispatcher.cancel import cancel
@@ -19,7 +19,7 @@ from jupyter_jobs.lifecycle import FINAL, RunState
 from jupyter_jobs.model import CellRef, Json, LivePath, Progress, RunError, RunFile
 from jupyter_jobs.runner import room, rundir
 from jupyter_jobs.runner.rundir import RunEvent, RunResult
-from jupyter_jobs.store import artifacts, attempts, ending, events, runs
+from jupyter_jobs.store import artifacts, attempts, ending, events, reserve, runs
 from jupyter_jobs.store.ending import Ended
 from jupyter_jobs.store.runs import Facts
 
@@ -84,6 +84,9 @@ async def conclude(
             output_due = frozen is not None and bool(frozen.spec.output_dir)
             ended = await dispatch.ledger.write(_write_end, active, state, error, news, result, end or Exit(), output_due)
         except SQLAlchemyError as failure:
+            if isinstance(failure, DBAPIError) and await asyncio.to_thread(reserve.give_up_for, dispatch.ledger.engine, failure):
+                log.error("the disk is full: the end of %s is stored in the room that was kept", active.run)
+                continue
             log.error("the end of %s could not be stored and is tried again: %s", active.run, _reason(failure))
             await dispatch.next_beat()
             continue

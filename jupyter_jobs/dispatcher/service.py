@@ -27,7 +27,7 @@ from jupyter_jobs.dispatcher.state import Dispatch, Limits, Prepare, log
 from jupyter_jobs.model import DispatcherStatus
 from jupyter_jobs.settings import Jobs
 from jupyter_jobs.store import dispatcher as table
-from jupyter_jobs.store import queue, runs
+from jupyter_jobs.store import queue, reserve, runs
 from jupyter_jobs.store.database import SCHEMA_VERSION, open_store, shown
 from jupyter_jobs.store.dispatcher import Lease
 from jupyter_jobs.store.refusal import refusal
@@ -182,6 +182,7 @@ async def _heartbeat(dispatch: Dispatch, server: Server, listening: Listening, m
         again.clear()
         if not await asyncio.to_thread(Path(dispatch.settings.data_dir).is_dir):
             return dispatch.drain_without_store()
+        await asyncio.to_thread(reserve.keep, dispatch.ledger.engine)
         if not await listening.mend(server, dispatch.active):
             return dispatch.drain("another dispatcher has the lock")
         try:

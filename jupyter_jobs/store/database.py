@@ -8,6 +8,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
@@ -16,7 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from jupyter_jobs.errors import BadInput, Unavailable
-from jupyter_jobs.store import integrity
+from jupyter_jobs.store import integrity, reserve
 from jupyter_jobs.store.refusal import refusal, refusal_of_system
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,36 @@ def open_store(data_dir: str | Path, db_url: str = "") -> Engine:
     A SQLite file is looked at for damage, when that is due. Raises `Unavailable` (`schema_newer`, `store_corrupt`, `store_busy`, `store_read_only`,
     `no_room`, `store_unreachable`) or `BadInput` (`db_url`).
     """
+    engine = unopened(data_dir, db_url)
+    try:
+        try:
+            _make_ready(engine)
+        except (DBAPIError, Unavailable) as error:
+            # who only reads needs room too, for the files that SQLite keeps beside the store
+            cause = error if isinstance(error, DBAPIError) else error.__cause__
+            if not isinstance(cause, DBAPIError | sqlite3.Error) or not reserve.give_up_for(engine, cause):
+                raise
+            _make_ready(engine)
+            # they go when the last one closes the store
+            event.listen(engine, "engine_disposed", partial(reserve.keep, left=0))
+    except DBAPIError as error:
+        engine.dispose()
+        raise refusal(shown(engine), error) from error
+    except BaseException:
+        engine.dispose()
+        raise
+    reserve.keep(engine)
+    return engine
+
+
+def _make_ready(engine: Engine) -> None:
+    if engine.dialect.name == "sqlite":
+        integrity.check(Path(str(engine.url.database)))
+    bring_up_to_date(engine)
+
+
+def unopened(data_dir: str | Path, db_url: str = "") -> Engine:
+    """The engine of a store that nobody has looked at yet, for those who say what is wrong with it. Raises as `open_store` does."""
     directory = Path(data_dir)
     _private_directory(directory)
     try:
@@ -50,16 +81,6 @@ def open_store(data_dir: str | Path, db_url: str = "") -> Engine:
         # the URL itself stays unsaid: it may hold a password
         what = f"needs the module {error.name}" if isinstance(error, ImportError) else "is not a SQLAlchemy URL"
         raise BadInput(f"`Jobs.db_url` {what}.", code="db_url", mend="Write it like postgresql+psycopg://user@host/name.") from None
-    try:
-        if engine.dialect.name == "sqlite":
-            integrity.check(Path(str(engine.url.database)))
-        bring_up_to_date(engine)
-    except DBAPIError as error:
-        engine.dispose()
-        raise refusal(shown(engine), error) from error
-    except BaseException:
-        engine.dispose()
-        raise
     return engine
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from jupyter_jobs.errors import Unavailable
 RETRY_SECONDS = 5
 REPAIR = "`jupyter jobs doctor --repair` copies what can be read into a new store and keeps this one aside. Nothing was changed."
 _NOT_WRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+NOTHING_BYTES = 64 << 10
+"""Less than what SQLite needs beside a store that is only read."""
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -32,7 +35,8 @@ def refusal(where: object, error: DBAPIError | sqlite3.Error) -> Unavailable:
         )
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return corrupt(where, str(orig))
-    if code == sqlite3.SQLITE_FULL:
+    if code == sqlite3.SQLITE_FULL or (code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and is_full(Path(str(where)).parent)):
+        # the files that SQLite needs beside the store fail in their own ways
         return _no_room(where)
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
         return _read_only(where)
@@ -48,6 +52,14 @@ def refusal_of_system(where: Path, error: OSError) -> Unavailable:
         return _no_room(where)
     mend = "Set `Jobs.data_dir` to a folder that you can write."
     return Unavailable(f"The store {where} cannot be opened: {error.strerror}.", code="store_unreachable", mend=mend)
+
+
+def is_full(folder: Path) -> bool:
+    """Whether there is no room for anything where `folder` lies."""
+    try:
+        return shutil.disk_usage(folder).free < NOTHING_BYTES
+    except OSError:
+        return False
 
 
 def corrupt(where: object, why: str) -> Unavailable:

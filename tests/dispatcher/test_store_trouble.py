@@ -23,7 +23,7 @@ from jupyter_jobs.settings import Jobs
 from jupyter_jobs.store import database, events
 from jupyter_jobs.store import dispatcher as table
 from jupyter_jobs.store.database import open_store, write
-from tests.dispatcher.dispatcher_store import SECONDS, Store, open_gate
+from tests.dispatcher.dispatcher_store import SECONDS, Store, gone, open_gate
 from tests.store.test_trouble import HOLD, fill
 
 
@@ -155,6 +155,26 @@ async def test_a_disk_that_fills_while_runs_go_on_costs_none_its_end(small_store
         tries.cancel()
     assert store.run(run).state == "complete"
     assert store.states(run) == ["init", "running", "complete"]
+
+
+async def test_a_run_that_ends_on_a_full_disk_has_its_end_in_the_room_that_was_kept(small_store: Store) -> None:
+    store = small_store
+    gate = store.gate("gate")
+    (run,) = store.job({"do": "hold", "gate": gate, "cells": 1})
+    async with store.dispatcher():
+        await store.until(run, state="running")
+        # what SQLite could write over would be room as well
+        with store.engine.connect() as conn:
+            conn.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        kept = store.directory_of(run) / "reserve"
+        kept.write_bytes(b"x" * 65536)
+        fill(store.directory.parent)
+        kept.unlink()
+        await open_gate(gate)
+        await gone(store.runner(run))
+        fill(store.directory.parent)
+        await store.until(run)
+    assert store.run(run).state == "complete"
 
 
 @pytest.mark.parametrize("hours", [-5, 5])
