@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Literal, Protocol, Self, TypeVar
 from urllib.parse import quote, urlencode
@@ -207,13 +207,18 @@ class Client:
         for message in self._transport.stream("events/stream", {"after": after, "job": job}):
             yield msgspec.json.decode(message.data, type=Event)
 
-    def follow(self, job: str) -> Iterator[Job]:
-        """The job now and after each change of its runs' states, until all have ended. Raises `NotFound` if it is deleted meanwhile."""
+    def follow(self, job: str, *, after: int | None = None, waiting: Callable[[Event], None] = lambda event: None) -> Iterator[Job]:
+        """The job now and after each change of its runs' states, until all have ended. Raises `NotFound` if it is deleted meanwhile.
+
+        `waiting` is called with each event after `after` (default: from now on) that says what a run waits for.
+        """
         shown = self.job(job)
         yield shown
         if has_ended(shown):
             return
-        for event in self.changes(shown.seq, job=shown.id):
+        for event in self.changes(shown.seq if after is None else min(after, shown.seq), job=shown.id):
+            if event.kind == "run.waiting":
+                waiting(event)
             # several events may be one change: what is shown already is not asked for again
             if event.kind not in ENDED_KINDS or event.seq <= shown.seq:
                 continue

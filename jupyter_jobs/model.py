@@ -396,11 +396,11 @@ class RunList(Struct, frozen=True, kw_only=True):
 
 class WaitingRun(Struct, frozen=True, kw_only=True):
     """A run in the queue; `position` counts from 1. `why`: `time` (another attempt, not before `run.not_before`), `job` (its job is paused or runs as
-    many as it may), or empty: its turn will come."""
+    many as it may), `disk`, `memory` or `cpu` (it is this run's turn, and there is too little of that), or empty: its turn will come."""
 
     position: int
     priority: int
-    why: Literal["", "time", "job"]
+    why: Literal["", "time", "job", "disk", "memory", "cpu"]
     run: Run
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from jupyter_jobs.actions.context import Context
 from jupyter_jobs.actions.jobs import tell_dispatcher
 from jupyter_jobs.actions.runs import find_run
 from jupyter_jobs.model import Queue
 from jupyter_jobs.requests import MoveRun
 from jupyter_jobs.resources import usable_cores
+from jupyter_jobs.store import events
 from jupyter_jobs.store import queue as store
 from jupyter_jobs.store.database import read, write
 
@@ -18,11 +21,16 @@ def show_queue(context: Context, *, after: str = "", limit: int = 100) -> Queue:
         paused = store.paused(conn)
         waiting, page = store.list_page(conn, after=after, limit=limit)
         active = store.list_active(conn)
+        parallel = context.settings.max_parallel_runs or usable_cores()
+        if paused is None and len(active) < parallel and (head := store.first(conn)) is not None:
+            # there is a place for it, and still it waits
+            why = events.waits_for(conn, head.run)
+            waiting = [msgspec.structs.replace(each, why=why) if each.run.id == head.run and not each.why else each for each in waiting]
     return Queue(
         paused=paused is not None,
         paused_at=paused[0] if paused else None,
         paused_by=paused[1] if paused else "",
-        parallel=context.settings.max_parallel_runs or usable_cores(),
+        parallel=parallel,
         active=active,
         waiting=waiting,
         page=page,

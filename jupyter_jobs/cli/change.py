@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jupyter_jobs.cli import OK
-from jupyter_jobs.cli.output import ago_text, canceling_text, console, print_json, seconds_text, state_text, time_text
+from jupyter_jobs.cli.output import ago_text, canceling_text, console, print_json, seconds_text, state_text, time_text, waits_text
 from jupyter_jobs.client import connect, has_ended
 from jupyter_jobs.errors import Conflict
 from jupyter_jobs.lifecycle import FINAL
@@ -109,4 +109,4 @@ def queue(args: argparse.Namespace) -> int:
 def _why(waiting: WaitingRun) -> str:
     if waiting.why == "time" and waiting.run.not_before is not None:
         return f"attempt {waiting.run.attempt + 1}, not before {time_text(waiting.run.not_before)}"
-    return "its job is paused, or runs as many as it may" if waiting.why == "job" else ""
+    return "its job is paused, or runs as many as it may" if waiting.why == "job" else waits_text(waiting.why)

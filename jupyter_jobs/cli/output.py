@@ -48,6 +48,12 @@ def state_text(state: str | None) -> Text:
     return Text(f"{sign} {state}", colour)
 
 
+def waits_text(reason: str) -> str:
+    """What the run whose turn it is waits for; empty if for nothing that is known."""
+    what = {"disk": "room on the disk (`jupyter jobs delete` makes some)", "memory": "memory", "cpu": "cores"}.get(reason)
+    return f"waits for {what}" if what else ""
+
+
 def strip_text(strip: str, limit: int = 60) -> Text:
     """The runs in grid order, a sign each."""
     text = Text()

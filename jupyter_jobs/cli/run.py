@@ -12,12 +12,12 @@ from types import FrameType
 
 from jupyter_jobs import grid
 from jupyter_jobs.cli import CANCELED, FAILED, OK
-from jupyter_jobs.cli.output import console, counts_text, errors, print_findings, print_json, print_runs
+from jupyter_jobs.cli.output import console, counts_text, errors, print_findings, print_json, print_runs, waits_text
 from jupyter_jobs.client import Client, connect
 from jupyter_jobs.errors import BadInput, Conflict
 from jupyter_jobs.grid_values import check_values
 from jupyter_jobs.lifecycle import FINAL
-from jupyter_jobs.model import Combinations, Job, LivePath, Resources
+from jupyter_jobs.model import Combinations, Event, Job, LivePath, Resources
 from jupyter_jobs.requests import AskRetries, CombinationsRequest, CreateJob
 
 
@@ -185,9 +185,17 @@ def wait(client: Client, job: Job, *, show: bool, only: range | None = None) -> 
 
     latest = job
     mine = None if only is None else [f"{job.id}-{number}" for number in only]
+    said: set[str] = set()
+
+    def say(event: Event) -> None:
+        reason = waits_text(str(event.data.get("reason", "")))
+        if reason and reason not in said:
+            said.add(reason)
+            errors.print(f"{event.run} {reason}", style="yellow", markup=False)
+
     with _progress(job) if show and errors.is_terminal else nullcontext(_nothing) as shown, _cancel_on_interrupt(client, job, mine):
         open_runs = list(mine or ())
-        for latest in client.follow(job.id):
+        for latest in client.follow(job.id, after=job.seq, waiting=say):
             shown(latest)
             while open_runs and client.run(open_runs[-1]).state in FINAL:
                 open_runs.pop()

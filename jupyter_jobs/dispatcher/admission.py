@@ -107,8 +107,8 @@ async def gate_for(dispatch: Dispatch, *, exact: bool) -> Gate:
 
 async def say_waiting(dispatch: Dispatch, head: Head, short: Shortage | None) -> None:
     """Say once, by event `run.waiting`, what a run waits for."""
-    if short is not None and head.run not in dispatch.said:
-        dispatch.said.add(head.run)
+    if short is not None and dispatch.said.get(head.run) != short.reason:
+        dispatch.said[head.run] = short.reason
         log.info("%s waits: %s", head.run, short)
         await dispatch.ledger.write(events.append, "run.waiting", head.job, run=head.run, state="queued", data=msgspec.to_builtins(short))
 

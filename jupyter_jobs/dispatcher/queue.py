@@ -62,7 +62,7 @@ def _claimed(dispatch: Dispatch, claim: Claim) -> Active:
 def begin(dispatch: Dispatch, active: Active, carry: Carry) -> None:
     """Carry a run in a task of its own; when that ends, the queue goes on."""
     dispatch.active[active.run] = active
-    dispatch.said.discard(active.run)
+    dispatch.said.pop(active.run, None)
     active.task = asyncio.create_task(carry(dispatch, active), name=active.run)
 
     def over(task: asyncio.Task[None]) -> None:
@@ -90,8 +90,8 @@ async def _say_no_room(dispatch: Dispatch, free: int) -> bool:
     first = await dispatch.ledger.read(queue.first)
     if first is None:
         return False
-    if first.run not in dispatch.said:
-        dispatch.said.add(first.run)
+    if dispatch.said.get(first.run) != "disk":
+        dispatch.said[first.run] = "disk"
         log.error("%s waits for room on the disk: free %d, needed %d", first.run, free, LEAST_FREE)
         data = {"reason": "disk", "needed": LEAST_FREE, "free": free}
         await dispatch.ledger.write(events.append, "run.waiting", first.job, run=first.run, state="queued", data=data)

@@ -102,8 +102,8 @@ class Dispatch:
     foreign: set[str] = field(default_factory=set)
     """Runs of another host, which we can only look at from time to time."""
     checks: dict[object, Check] = field(default_factory=dict)
-    said: set[str] = field(default_factory=set)
-    """Runs of which it was said that they wait for memory or cores."""
+    said: dict[str, str] = field(default_factory=dict)
+    """Runs of which it was said what they wait for, and what that was: `memory`, `cpu` or `disk`."""
     frozen: dict[str, Frozen] = field(default_factory=dict)
     """What runs of these jobs need of them; it never changes."""
     peaks: dict[str, int] = field(default_factory=dict)

@@ -111,6 +111,13 @@ def after(conn: Connection, seq: int, limit: int = 500, *, job: str | None = Non
     return EventList(events=found, last=found[-1].seq if found else seq)
 
 
+def waits_for(conn: Connection, run: str) -> str:
+    """What a queued run was last said to wait for since it was queued: the `reason` of its event `run.waiting`; empty if nothing was said."""
+    query = select(events.c.kind, events.c.data).where(events.c.run == run, events.c.kind.in_(("run.waiting", "run.state")))
+    row = conn.execute(query.order_by(events.c.seq.desc()).limit(1)).first()
+    return str(row.data.get("reason", "")) if row is not None and row.kind == "run.waiting" else ""
+
+
 def last_seq(conn: Connection) -> int:
     """The highest number of an event that is kept; 0 in an empty store."""
     return conn.execute(select(func.max(events.c.seq))).scalar() or 0

@@ -15,10 +15,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from jupyter_jobs.client import Client
 from jupyter_jobs.dispatcher import lease
 from jupyter_jobs.dispatcher.ledger import Ledger
 from jupyter_jobs.dispatcher.socket import nudge
 from jupyter_jobs.errors import Conflict
+from jupyter_jobs.local import LocalTransport
+from jupyter_jobs.model import Event
 from jupyter_jobs.settings import Jobs
 from jupyter_jobs.store import database, events
 from jupyter_jobs.store import dispatcher as table
@@ -123,13 +126,23 @@ async def test_no_run_starts_on_a_full_disk_and_all_do_when_there_is_room(small_
     wanted = store.job(*({} for _ in range(5)))
     ballast = store.directory.parent / "ballast"
     with ballast.open("wb") as file:
-        file.write(b"x" * (13 << 20))
+        file.write(b"x" * (11 << 20))
+    heard: list[Event] = []
     async with store.dispatcher():
         await said.wait(f"{wanted[0]} waits for room on the disk")
         assert [store.run(run).state for run in wanted] == ["queued"] * 5
-        ballast.unlink()
-        beat()
-        await store.until(*wanted)
+        with Client(LocalTransport(store.settings)) as client:
+            queue = await asyncio.to_thread(client.queue)
+            assert [each.why for each in queue.waiting] == ["disk", "", "", "", ""]
+            # whoever waits hears it once, also when it was said before he listened
+            following = client.follow(wanted[0].partition("-")[0], after=0, waiting=heard.append)
+            assert (await asyncio.to_thread(next, following)).status == "queued"
+            waits = asyncio.create_task(asyncio.to_thread(lambda: [job.status for job in following]))
+            ballast.unlink()
+            beat()
+            await store.until(*wanted)
+            assert (await waits)[-1] == "complete"
+        assert [(event.run, event.data["reason"]) for event in heard] == [(wanted[0], "disk")]
     assert [store.run(run).state for run in wanted] == ["complete"] * 5
     assert [event.data["reason"] for event in store.events() if event.kind == "run.waiting"] == ["disk"]
 

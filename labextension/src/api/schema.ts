@@ -672,11 +672,11 @@ export interface UsageSample {
 
 /**
  * A run in the queue; `position` counts from 1. `why`: `time` (another attempt, not before `run.not_before`), `job` (its job is paused or runs as
- * many as it may), or empty: its turn will come.
+ * many as it may), `disk`, `memory` or `cpu` (it is this run's turn, and there is too little of that), or empty: its turn will come.
  */
 export interface WaitingRun {
   position: number;
   priority: number;
-  why: "" | "job" | "time";
+  why: "" | "cpu" | "disk" | "job" | "memory" | "time";
   run: Run;
 }
