@@ -76,7 +76,7 @@ def read_line(line: str) -> argparse.Namespace | None:
     except SystemExit as end:
         text = said.getvalue().replace("jupyter jobs", "%job")
         if end.code:
-            raise UsageError(text.strip().splitlines()[-1]) from None
+            raise UsageError(text.strip().splitlines()[0]) from None
         print(text, end="")
         return None
     if args.json:

@@ -7,6 +7,7 @@ import gc
 import re
 import sys
 from importlib import import_module
+from typing import Any, NoReturn
 
 from jupyter_jobs.cli.quantities import cores, delay, extension, job_id, memory, run_id, size, some_time, whole
 
@@ -28,21 +29,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _command(argv: list[str]) -> int:
-    args = build_parser().parse_args(argv)
+    args = build_parser(as_json="--json" in argv).parse_args(argv)
     from jupyter_jobs.errors import JobsError
 
     try:
         return run_command(args)
     except JobsError as error:
-        if getattr(args, "json", False):
-            import json
-
-            detail = {"code": error.code, "message": error.message, "mend": error.mend, "detail": error.detail}
-            print(json.dumps(detail, indent=2, default=str), file=sys.stderr)
-        else:
-            print(f"jupyter jobs: {error.message}", file=sys.stderr)
-            if error.mend:
-                print(f"  → {error.mend}", file=sys.stderr)
+        _complain("jupyter jobs", error.code, error.message, error.mend, error.detail, as_json=getattr(args, "json", False))
         return BAD_INPUT if error.status < 500 else FAILED
     except KeyboardInterrupt:
         return CANCELED
@@ -52,21 +45,43 @@ def _command(argv: list[str]) -> int:
         return OK
 
 
+def _complain(who: str, code: str, message: str, mend: str, detail: dict[str, object], *, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        text = json.dumps({"code": code, "message": message, "mend": mend, "detail": detail}, indent=2, default=str)
+    else:
+        text = f"{who}: {message}" + (f"\n  → {mend}" if mend else "")
+    print(text, file=sys.stderr)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the words as every other error is said: without the list of all options, and as JSON where that is asked for."""
+
+    def __init__(self, *args: Any, as_json: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.as_json = as_json
+
+    def error(self, message: str) -> NoReturn:
+        _complain(self.prog, "bad_option", message, f"See `{self.prog} --help`.", {}, as_json=self.as_json)
+        self.exit(BAD_INPUT)
+
+
 def run_command(args: argparse.Namespace) -> int:
     """Run what `build_parser` read; the exit code. Raises `JobsError`."""
     module, _, function = args.command.partition(":")
     return int(getattr(import_module(f"jupyter_jobs.cli.{module}"), function)(args))
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+def build_parser(*, as_json: bool = False) -> argparse.ArgumentParser:
+    """The whole command line. `as_json`: what is wrong with it is told as JSON."""
     about = "Run notebooks as jobs: frozen project and environment, one run per combination."
-    parser = argparse.ArgumentParser(prog="jupyter jobs", description=about)
+    parser = _Parser(prog="jupyter jobs", description=about, as_json=as_json)
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def command(name: str, function: str, help: str, *positional: tuple[str, str]) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=help, description=help)
+        sub = commands.add_parser(name, help=help, description=help, as_json=as_json)
         sub.set_defaults(command=function)
         for metavar, text in positional:
             kind = {"JOB": job_id, "RUN": run_id}.get(metavar, str)
@@ -119,7 +134,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("doctor", "doctor:doctor", "What is stored where, what is wrong or left over, and what mends it.")
     sub.add_argument("--repair", action="store_true", help="mend what can be mended safely, and say what was done")
 
-    dispatcher = commands.add_parser("dispatcher", help="The background process that starts runs.")
+    dispatcher = commands.add_parser("dispatcher", help="The background process that starts runs.", as_json=as_json)
     verbs = dispatcher.add_subparsers(metavar="start|stop|status|run", required=True)
     for verb, text in (
         ("start", "start one in the background, unless one runs"),
@@ -127,7 +142,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("status", "which one runs, since when, and what it does"),
         ("run", "be the dispatcher, in the foreground (for systemd or a container)"),
     ):
-        sub = verbs.add_parser(verb, help=text, description=text)
+        sub = verbs.add_parser(verb, help=text, description=text, as_json=as_json)
         sub.set_defaults(command=f"service:dispatcher_{verb}")
         sub.add_argument("--json", action="store_true", help="print what the REST API returns")
     return parser
