@@ -15,7 +15,7 @@ from typing import Any
 
 from jupyter_jobs.backends import processes
 from jupyter_jobs.backends.processes import Process
-from jupyter_jobs.runner import kernelserver
+from jupyter_jobs.runner import messages
 
 log = logging.getLogger("jupyter_jobs.dispatcher")
 ANSWER_SECONDS = 30.0
@@ -65,7 +65,7 @@ class Forks:
         asked: asyncio.Future[Process] = asyncio.get_running_loop().create_future()
         self._asked[str(directory)] = asked
         try:
-            kernelserver.send(self._control, {"run": str(directory)})
+            messages.send(self._control, {"run": str(directory)})
             async with asyncio.timeout(ANSWER_SECONDS):
                 process = await asked
         except OSError as error:
@@ -116,8 +116,8 @@ class Forks:
             self._gone()
 
     def _messages(self) -> list[dict[str, Any]]:
-        messages, self._received = kernelserver.split(self._received)
-        return messages
+        whole, self._received = messages.split(self._received)
+        return whole
 
     def _heard(self, message: dict[str, Any]) -> None:
         if "ended" in message:

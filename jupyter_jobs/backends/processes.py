@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from jupyter_jobs.runner.kernelserver import children_of
+from jupyter_jobs.runner.family import children_of
 from jupyter_jobs.runner.processes import sees
 from jupyter_jobs.runner.rundir import RUN_MARK as MARK
 from jupyter_jobs.runner.rundir import Identity, KernelFacts

@@ -1,6 +1,6 @@
 """`python -m jupyter_jobs.runner.forkserver CONTROL_FD SOCKET_DIR MEMORY [SCRIPT]`: a warm process that forks runners. Linux only.
 
-The local backend starts one and speaks to it over CONTROL_FD (a Unix socket; messages as `kernelserver.send` writes them): `{"run": RUN_DIR}` is
+The local backend starts one and speaks to it over CONTROL_FD (a Unix socket; messages as `messages.send` writes them): `{"run": RUN_DIR}` is
 answered by `{"run", "pid", "started"}` or `{"run", "error"}`, and later by `{"ended": pid, "status": n}` (negative: a signal). A runner is forked
 with a socket of its own, on which it may ask for a kernel server, `{"key", "command", "env", "place"}`, and gets a connection to one: this process
 starts kernel servers, one per key, and closes the least recently used when together they hold more than MEMORY bytes or nobody asked for long.
@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jupyter_jobs.runner import kernelserver, namespace, processes, rundir
+from jupyter_jobs.runner import kernelserver, messages, namespace, processes, rundir
 
 UNUSED_SECONDS = 900.0
 """A kernel server that nobody asked for so long is closed."""
@@ -157,8 +157,8 @@ class ForkServer:
         mine, theirs = socket.socketpair()
         with mine, theirs:
             try:
-                kernelserver.hand_in(server.door, theirs)
-                kernelserver.send(channel, {"server": server.process.pid}, [mine.fileno()])
+                messages.hand_in(server.door, theirs)
+                messages.send(channel, {"server": server.process.pid}, [mine.fileno()])
             except OSError as error:
                 send(channel, {"error": str(error)})
 
@@ -168,10 +168,13 @@ class ForkServer:
         files: Path | None = None
         with theirs, contextlib.ExitStack() as opened:
             # opened here: in its own place these files may be of another version
-            sources = [opened.enter_context(Path(str(module.__file__)).open("rb")).fileno() for module in (kernelserver, namespace)]
-            passed = [*sources, theirs.fileno()]
+            parts = {
+                name: opened.enter_context(Path(kernelserver.__file__).with_name(f"{name}.py").open("rb")).fileno() for name in kernelserver.PARTS
+            }
+            passed = [*parts.values(), theirs.fileno()]
             python, flags = wanted["command"][0], wanted["command"][1:]
-            command = [python, *flags, "-c", kernelserver.BOOTSTRAP, *map(str, passed)]
+            words = [*(f"{name}={number}" for name, number in parts.items()), str(theirs.fileno())]
+            command = [python, *flags, "-c", kernelserver.BOOTSTRAP, *words]
             if wanted["place"]:
                 files = Path(tempfile.mkdtemp(prefix=f"f{os.getpid()}-", dir=self.sockets))
                 place = files / "place.json"
@@ -230,7 +233,7 @@ def resident(pid: int) -> int:
 def receive(channel: socket.socket) -> dict[str, Any] | None:
     """The next message; None when the other side has gone."""
     try:
-        return kernelserver.receive(channel)[0]
+        return messages.receive(channel)[0]
     except (OSError, ValueError):
         return None
 
@@ -238,7 +241,7 @@ def receive(channel: socket.socket) -> dict[str, Any] | None:
 def send(channel: socket.socket, message: dict[str, object]) -> None:
     """Send a message; whoever has gone misses it."""
     with contextlib.suppress(OSError):
-        kernelserver.send(channel, message)
+        messages.send(channel, message)
 
 
 def run(server: ForkServer, forked: Forked, script: str = "") -> int:

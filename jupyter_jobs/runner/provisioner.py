@@ -16,7 +16,7 @@ import msgspec
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
-from jupyter_jobs.runner import kernelserver, processes
+from jupyter_jobs.runner import messages, processes
 from jupyter_jobs.runner.rundir import Identity, KernelFacts, RunSpec
 from jupyter_jobs.runner.workspace import Prepared
 
@@ -177,9 +177,9 @@ class ForkProvisioner(LocalProvisioner):
 async def fork(forking: Forking, env: Mapping[str, str], cwd: str, descriptors: Sequence[int]) -> ForkedKernel:
     """A kernel forked from the server for this environment, which is started if there is none. Raises NotForked, OSError."""
     try:
-        kernelserver.send(forking.channel, server_of(forking))
+        messages.send(forking.channel, server_of(forking))
         # it answers at once, unless it has gone
-        answer, given = kernelserver.receive(forking.channel)
+        answer, given = messages.receive(forking.channel)
     except (OSError, ValueError) as error:
         raise NotForked("the fork server has gone") from error
     if "error" in answer:
@@ -197,7 +197,7 @@ async def fork(forking: Forking, env: Mapping[str, str], cwd: str, descriptors: 
             "path": forking.path,
             "preload": forking.preload,
         }
-        kernelserver.send(connection, request, descriptors)
+        messages.send(connection, request, descriptors)
     except OSError:
         connection.close()
         raise

@@ -16,7 +16,7 @@ import msgspec
 import psutil
 
 from jupyter_jobs.runner import rundir
-from jupyter_jobs.runner.kernelserver import children_of
+from jupyter_jobs.runner.family import children_of
 from jupyter_jobs.runner.rundir import RunSpec, UsageSample
 
 log = logging.getLogger("jupyter_jobs.runner")

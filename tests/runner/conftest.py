@@ -20,7 +20,7 @@ import psutil
 import pytest
 from nbformat.v4 import new_notebook
 
-from jupyter_jobs.runner import kernelserver, rundir
+from jupyter_jobs.runner import messages, rundir
 
 PATIENCE = 60
 
@@ -58,14 +58,14 @@ class Forks:
         self.started: dict[str, int] = {}
 
     def fork(self, run_dir: Path) -> Forked:
-        kernelserver.send(self.control, {"run": str(run_dir)})
+        messages.send(self.control, {"run": str(run_dir)})
         while str(run_dir) not in self.started:
             self.hear()
         pid = self.started.pop(str(run_dir))
         return Forked(self, pid)
 
     def hear(self) -> None:
-        said, _ = kernelserver.receive(self.control)
+        said, _ = messages.receive(self.control)
         if "ended" in said:
             self.ends[said["ended"]] = said["status"]
         else:

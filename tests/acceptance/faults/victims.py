@@ -74,12 +74,12 @@ def _kind(pid: int, command: list[str], where: str, name: str) -> str:
         return "runner" if "/runs/" in where else "other" if _has(psutil.Process(pid).ppid(), b"runner.forkserver") else "fork server"
     if name == "jobs-keeper":
         return "keeper"
-    if "jupyter_jobs_kernelserver" in line:
+    if "kernelserver=" in line:
         parent = _parent(pid)
         if parent == "jobs-keeper":
             return "kernel"
         # else a child that tries an import, or a keeper that has no name yet
-        return "other" if _has(psutil.Process(pid).ppid(), b"jupyter_jobs_kernelserver") else "kernel server"
+        return "other" if _has(psutil.Process(pid).ppid(), b"kernelserver=") else "kernel server"
     if "jupyter_jobs.dispatcher" in line:
         # else its child, which is about to become a runner
         return "other" if _has(psutil.Process(pid).ppid(), b"jupyter_jobs.dispatcher") else "dispatcher"
