@@ -35,6 +35,8 @@ class LocalTransport:
         self._owed = False
         """A dispatcher was needed for a change of ours and could not be told."""
         self._said = ""
+        self._followed = 0
+        """Streams that are open: they see by themselves whether a dispatcher is there."""
 
     def request(self, method: str, path: str, query: Query, body: bytes) -> bytes:
         from jupyter_jobs.api.answers import Document
@@ -48,8 +50,12 @@ class LocalTransport:
 
     def stream(self, path: str, query: Query) -> Iterator[Sent]:
         stream: Stream = self._call("GET", path, query, b"")  # type: ignore[assignment]
-        for message in _messages(stream, self._take_up, self._settings):
-            yield Sent(message.event, b"{}" if message.data is None else msgspec.json.encode(message.data), message.id)
+        self._followed += 1
+        try:
+            for message in _messages(stream, self._take_up, self._settings):
+                yield Sent(message.event, b"{}" if message.data is None else msgspec.json.encode(message.data), message.id)
+        finally:
+            self._followed -= 1
 
     def close(self) -> None:
         if self._context is not None:
@@ -65,7 +71,7 @@ class LocalTransport:
         route, values = find_route(ROUTES, method, path)
         context, request = self._opened(), decode(route, values, query_text(query), body)
         try:
-            if route.method == "GET":
+            if route.method == "GET" and not self._followed:
                 self._look_after_runs()
             return route.endpoint(context, request)
         except DBAPIError as error:

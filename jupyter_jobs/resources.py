@@ -91,10 +91,10 @@ def cgroups(proc: Path, controller: str) -> tuple[Path, ...]:
 @functools.lru_cache(16)
 def _cgroups(proc: Path, controller: str, memberships: str) -> tuple[Path, ...]:
     mounts = [line.split() for line in (proc / "self" / "mountinfo").read_text().splitlines()]
-    return tuple(_found(mounts, controller, memberships))
+    return tuple(_directories(mounts, controller, memberships))
 
 
-def _found(mounts: list[list[str]], controller: str, memberships: str) -> Iterator[Path]:
+def _directories(mounts: list[list[str]], controller: str, memberships: str) -> Iterator[Path]:
     for line in memberships.splitlines():
         _, _, rest = line.partition(":")
         controllers, _, inside = rest.partition(":")

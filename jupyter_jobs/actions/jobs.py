@@ -18,9 +18,8 @@ from jupyter_jobs.store import events as events_store
 from jupyter_jobs.store import jobs as store
 from jupyter_jobs.store import output
 from jupyter_jobs.store import runs as runs_store
-from jupyter_jobs.store.database import read, shown, write
+from jupyter_jobs.store.database import read, shown, write, write_in_need
 from jupyter_jobs.store.refusal import refusal
-from jupyter_jobs.store.reserve import write_in_need
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,7 @@ from sqlalchemy import Connection, Engine
 
 from jupyter_jobs.actions.places import html_dir
 from jupyter_jobs.store import events, jobs, reserve, snapshots
-from jupyter_jobs.store.database import read
-from jupyter_jobs.store.reserve import write_in_need
+from jupyter_jobs.store.database import read, write_in_need
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,9 @@ def dispatcher_start(args: argparse.Namespace) -> int:
 def dispatcher_stop(args: argparse.Namespace) -> int:
     """Let it end. Its runs go on."""
     settings = load_settings()
+    ran = process.dispatcher_status(settings).running
     process.stop_dispatcher(settings)
-    if not args.json:
+    if ran and not args.json:
         console.print("stopped")
     return print_status(_status(settings), args.json)
 

@@ -6,10 +6,11 @@ import logging
 import os
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine import URL
@@ -21,6 +22,8 @@ from jupyter_jobs.store import integrity, reserve
 from jupyter_jobs.store.refusal import refusal, refusal_of_system
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 SCHEMA_VERSION = 3
 """The newest migration. Revisions are named by their number with four digits."""
@@ -93,6 +96,18 @@ def write(engine: Engine) -> Iterator[Connection]:
             # one writer at a time: event numbers then become visible in their order
             conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITE_LOCK})
         yield conn
+
+
+def write_in_need(engine: Engine, work: Callable[[Connection], T]) -> T:
+    """`work(connection)` in a transaction that may write; once more, from its beginning, in the reserve's place where the disk is full."""
+    try:
+        with write(engine) as conn:
+            return work(conn)
+    except DBAPIError as error:
+        if not reserve.give_up_for(engine, error):
+            raise
+    with write(engine) as conn:
+        return work(conn)
 
 
 @contextmanager

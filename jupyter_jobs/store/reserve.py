@@ -6,11 +6,9 @@ import contextlib
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from jupyter_jobs.store.refusal import refusal
@@ -21,8 +19,6 @@ LEAST = 1 << 20
 """Less is not worth while."""
 LEFT = 6 << 20
 """Bytes that must stay free where it is taken: more than runs need to start."""
-
-T = TypeVar("T")
 
 
 def keep(engine: Engine, left: int = LEFT) -> None:
@@ -58,20 +54,6 @@ def give_up_for(engine: Engine, error: DBAPIError | sqlite3.Error) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def write_in_need(engine: Engine, work: Callable[[Connection], T]) -> T:
-    """`work(connection)` in a transaction that may write; once more, from its beginning, in the reserve's place where the disk is full."""
-    from jupyter_jobs.store.database import write
-
-    try:
-        with write(engine) as conn:
-            return work(conn)
-    except DBAPIError as error:
-        if not give_up_for(engine, error):
-            raise
-    with write(engine) as conn:
-        return work(conn)
 
 
 def _place(engine: Engine) -> Path | None:
