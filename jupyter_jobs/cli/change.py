@@ -10,7 +10,7 @@ from rich.text import Text
 from jupyter_jobs.cli import OK
 from jupyter_jobs.cli.output import ago_text, canceling_text, console, print_json, seconds_text, state_text, time_text, waits_text
 from jupyter_jobs.client import connect, has_ended
-from jupyter_jobs.errors import Conflict
+from jupyter_jobs.errors import BadInput, Conflict
 from jupyter_jobs.lifecycle import FINAL
 from jupyter_jobs.model import Job, Run, WaitingRun
 
@@ -77,12 +77,15 @@ def priority(args: argparse.Namespace) -> int:
 
 
 def queue(args: argparse.Namespace) -> int:
-    """What runs and what waits, in order; pause and resume it."""
+    """What runs and what waits, in order; pause and resume it, and change the order."""
+    _check_move(args)
     with connect(args.url) as client:
         if args.verb == "pause":
             client.pause_queue()
         elif args.verb == "resume":
             client.resume_queue()
+        elif args.verb == "move":
+            client.move_run(args.run, before=args.before or "", to=args.to)
         found = client.queue(limit=args.limit)
     if args.json:
         print_json(found)
@@ -104,6 +107,13 @@ def queue(args: argparse.Namespace) -> int:
     if found.page.next:
         console.print("--limit shows more", style="dim")
     return OK
+
+
+def _check_move(args: argparse.Namespace) -> None:
+    """Raises BadInput for `move` without a run or a place, and for either without `move`."""
+    placed = bool(args.before or args.to)
+    if (args.verb == "move") != bool(args.run) or (args.verb == "move") != placed:
+        raise BadInput("A move takes a run and a place.", mend="`jupyter jobs queue move RUN --before OTHER`, or --first or --last.", field="verb")
 
 
 def _why(waiting: WaitingRun) -> str:

@@ -190,6 +190,12 @@ def test_the_queue_is_paused_reordered_and_resumed(place: Place, project: Path) 
     said = place.jobs("queue")
     assert "nothing starts" in said
     assert said.index(f"{second['id']}-1") < said.index(f"{first['id']}-1")
+    place.jobs("priority", str(second["id"]), "0")
+    for to, order in ((["--first"], [first, second]), (["--last"], [second, first]), (["--before", f"{second['id']}-1"], [first, second])):
+        moved = place.json("queue", "move", f"{first['id']}-1", *to)
+        assert [waiting["run"]["job"] for waiting in moved["waiting"]] == [job["id"] for job in order]  # type: ignore[attr-defined]
+    for words in (["move"], ["move", f"{first['id']}-1"], ["move", "--first"], ["pause", "--last"], ["resume", f"{first['id']}-1"]):
+        assert json.loads(place.jobs("queue", *words, "--json", code=2))["mend"].startswith("`jupyter jobs queue move RUN")
     assert json.loads(place.jobs("extend", f"{first['id']}-1", "10m", "--json", code=2))["code"] == "run_not_active"
     assert "paused" in place.jobs("dispatcher", "status")
     assert place.json("queue", "resume")["paused"] is False
